@@ -1,0 +1,51 @@
+//! What a person sees at the start: progress, then where to go.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use crate::broker::Progress;
+use crate::mail::Mailer;
+
+/// A step of the local Kafka's start, as a line.
+pub(super) fn progress(step: Progress) {
+    match step {
+        Progress::FetchingKafka => {
+            tracing::info!("fetching Apache Kafka with Maven, once (54 MB)");
+        }
+        Progress::WaitingForFormer => {
+            tracing::info!("waiting for the broker that ran in this data directory to end");
+        }
+        Progress::PortChanged { from, to, .. } => {
+            tracing::warn!(from, to, "the local Kafka's port was taken; it has a new one");
+        }
+        Progress::Formatting => tracing::info!("first start: preparing Kafka's storage"),
+        Progress::Starting => tracing::info!("starting Apache Kafka"),
+        Progress::Ready { after } => {
+            tracing::info!(after_ms = after.as_millis(), "Apache Kafka is up");
+        }
+    }
+}
+
+/// Where everything is, and a first job to send.
+#[expect(clippy::print_stdout, reason = "the welcome is for the person at the terminal")]
+pub(super) fn welcome(address: SocketAddr, brokers: &str, mailer: &Mailer, data_dir: &Path) {
+    println!(
+        "
+jobgate is ready.
+
+  API       http://{address}        docs http://{address}/docs
+  Kafka     {brokers}
+  mails     {mailer}
+  data      {}
+
+A first job:
+
+  curl --json '{{\"campaign_id\": \"7f0c9a52-6b1d-4e3f-8a2b-1c5d7e9f0a11\",
+    \"user_id\": \"3d2e8b74-9c1f-4a6d-b5e0-2f4a6c8e0b22\",
+    \"template_data\": {{\"email\": \"ada@example.com\", \"first_name\": \"Ada\",
+      \"verification_link\": \"https://example.com/verify/1\"}}}}' \\
+    http://{address}/jobs/email.verification
+",
+        data_dir.display()
+    );
+}

@@ -1,0 +1,96 @@
+//! What runs a job, and how it may end.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::record::Record;
+
+/// A job as its handler gets it: the payload has been validated against its type.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The record's `message_id`: the same on every attempt, delivery and replay.
+    pub id: Uuid,
+    /// The type, for example `email.welcome`.
+    pub type_name: Arc<str>,
+    /// The attempt, counted from 1.
+    pub attempt: u32,
+    /// The payload.
+    pub payload: Value,
+    /// The record it came in.
+    pub record: Arc<Record>,
+}
+
+impl Job {
+    /// The payload as the type that was declared for it.
+    ///
+    /// Fails as poison: a payload that passed validation and does not fit its type will
+    /// not fit it the next time either.
+    pub fn payload<P: DeserializeOwned>(&self) -> Result<P, Outcome> {
+        P::deserialize(&self.payload).map_err(|error| {
+            Outcome::Fail(Failure::new(
+                "invalid_payload",
+                format!("the payload does not fit: {error}"),
+            ))
+        })
+    }
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The effect is there.
+    Done,
+    /// Poison: it will never work. A dead letter at once, and no sign of an outage.
+    Fail(Failure),
+    /// It may work later. A dead letter after the attempts of its type, but only while
+    /// the type also succeeds for others.
+    Retry(Failure),
+    /// A dependency is away, for everybody. The type pauses and probes; no attempt is spent.
+    Unavailable(Failure),
+}
+
+/// Why an attempt did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// A stable word for the kind of error, for example `invalid_payload`.
+    pub class: String,
+    /// A sentence for a person.
+    pub message: String,
+    /// The causes beneath it, the nearest first.
+    pub chain: Vec<String>,
+}
+
+impl Failure {
+    /// A failure without further causes.
+    pub fn new(class: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { class: class.into(), message: message.into(), chain: Vec::new() }
+    }
+
+    /// A failure with the causes of an error beneath it.
+    pub fn caused_by(
+        class: impl Into<String>,
+        message: impl Into<String>,
+        error: &(dyn std::error::Error + 'static),
+    ) -> Self {
+        /// An error that names more causes than this goes round in a circle.
+        const CAUSES_MAX: usize = 16;
+        let chain = std::iter::successors(Some(error), |error| error.source())
+            .take(CAUSES_MAX)
+            .map(ToString::to_string)
+            .collect();
+        Self { class: class.into(), message: message.into(), chain }
+    }
+}
+
+/// Runs the jobs of a type.
+///
+/// It may be called more than once for one job (at-least-once delivery): the effect
+/// must bear that, by the job's stable `id`. A panic counts as [`Outcome::Retry`].
+pub trait Handler: Send + Sync + 'static {
+    /// Runs one attempt. The future is dropped when the attempt's time is over.
+    fn run<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Outcome>;
+}

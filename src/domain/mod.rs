@@ -1,0 +1,21 @@
+//! The words of jobgate and the rules between them.
+//!
+//! Owns what a record, a catalog, a dead letter and an attempt *are*, and the state
+//! machines that decide what happens next. Knows no IO: no Kafka, no database, no HTTP,
+//! and no clock but the one it is handed.
+
+pub mod catalog;
+pub mod clock;
+pub mod dead_letter;
+pub mod dispatch;
+pub mod fault;
+pub mod handler;
+pub mod id;
+pub mod json;
+pub mod key;
+pub mod offsets;
+pub mod outage;
+pub mod receipt;
+pub mod record;
+pub mod retry;
+pub mod schema;

@@ -1,0 +1,158 @@
+//! Outage or poison: one job that fails among successes is to blame itself; when nothing
+//! succeeds any more, the dependency is.
+//!
+//! A [`Breaker`] watches one type. While it is open no job of the type starts but a probe;
+//! the first success closes it.
+
+use std::time::Duration;
+
+/// The wait before the first probe: short, since most outages are a restart.
+const PROBE_FIRST: Duration = Duration::from_secs(1);
+/// The longest wait between probes: the time by which a recovery may be noticed late.
+const PROBE_LONGEST: Duration = Duration::from_secs(15);
+
+/// Whether jobs of a type may start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gate {
+    /// Yes.
+    Open,
+    /// One, as a probe.
+    Probe,
+    /// None before this time (milliseconds since the epoch).
+    ClosedUntil(i64),
+    /// None until the probe that is out has come back.
+    Probing,
+}
+
+/// Watches one type for an outage.
+#[derive(Debug, Default)]
+pub struct Breaker {
+    outage: Option<Outage>,
+    last_success_ms: Option<i64>,
+}
+
+/// A type that is paused because its dependency is away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outage {
+    /// When it was noticed, milliseconds since the epoch.
+    pub since_ms: i64,
+    /// What was seen, a sentence for a person.
+    pub reason: String,
+    next_probe_ms: i64,
+    wait: Duration,
+    probing: bool,
+}
+
+impl Breaker {
+    /// Whether a job may start now.
+    pub fn gate(&self, now_ms: i64) -> Gate {
+        match &self.outage {
+            None => Gate::Open,
+            Some(outage) if outage.probing => Gate::Probing,
+            Some(outage) if outage.next_probe_ms <= now_ms => Gate::Probe,
+            Some(outage) => Gate::ClosedUntil(outage.next_probe_ms),
+        }
+    }
+
+    /// The outage, while there is one.
+    pub fn outage(&self) -> Option<&Outage> {
+        self.outage.as_ref()
+    }
+
+    /// A probe starts; no other job does until it has come back.
+    pub fn probe_started(&mut self) {
+        if let Some(outage) = &mut self.outage {
+            outage.probing = true;
+        }
+    }
+
+    /// A job succeeded: whatever was away is back. Returns the outage that this ends.
+    pub fn succeeded(&mut self, now_ms: i64) -> Option<Outage> {
+        self.last_success_ms = Some(now_ms);
+        self.outage.take()
+    }
+
+    /// Whether the type has succeeded since this time.
+    pub fn succeeded_since(&self, time_ms: i64) -> bool {
+        self.last_success_ms.is_some_and(|success_ms| success_ms >= time_ms)
+    }
+
+    /// A job says that its dependency is away. Returns true when that is news.
+    ///
+    /// Only a probe makes the wait longer: jobs that were running when the outage began
+    /// all report the same one.
+    pub fn failed(&mut self, was_probe: bool, reason: &str, now_ms: i64) -> bool {
+        match &mut self.outage {
+            None => {
+                self.outage = Some(Outage {
+                    since_ms: now_ms,
+                    reason: reason.to_owned(),
+                    next_probe_ms: now_ms + millis(PROBE_FIRST),
+                    wait: PROBE_FIRST,
+                    probing: false,
+                });
+                true
+            }
+            Some(outage) => {
+                if was_probe {
+                    outage.probing = false;
+                    reason.clone_into(&mut outage.reason);
+                    outage.wait = (outage.wait * 2).min(PROBE_LONGEST);
+                    outage.next_probe_ms = now_ms + millis(outage.wait);
+                }
+                false
+            }
+        }
+    }
+
+    /// A probe ended without a word on the dependency (the job was poison, or its
+    /// partition went to somebody else): the next one may go at once.
+    pub fn probe_was_void(&mut self, now_ms: i64) {
+        if let Some(outage) = &mut self.outage {
+            outage.probing = false;
+            outage.next_probe_ms = now_ms;
+        }
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_pauses_probes_and_ends_with_the_first_success() {
+        let mut breaker = Breaker::default();
+        assert!(breaker.failed(false, "connection refused", 1_000));
+        assert!(!breaker.failed(false, "connection refused", 1_001), "reported once");
+        assert_eq!(breaker.gate(1_500), Gate::ClosedUntil(2_000));
+        assert_eq!(breaker.gate(2_000), Gate::Probe);
+        breaker.probe_started();
+        assert_eq!(breaker.gate(9_000), Gate::Probing);
+        breaker.failed(true, "still refused", 2_100);
+        assert_eq!(breaker.gate(2_100), Gate::ClosedUntil(4_100), "the wait doubles");
+        breaker.probe_started();
+        let ended = breaker.succeeded(5_000).unwrap();
+        assert_eq!((ended.since_ms, ended.reason.as_str()), (1_000, "still refused"));
+        assert_eq!(breaker.gate(5_000), Gate::Open);
+        assert!(breaker.succeeded_since(5_000));
+        assert!(!breaker.succeeded_since(5_001));
+    }
+
+    #[test]
+    fn the_wait_between_probes_is_bounded_and_a_void_probe_costs_none() {
+        let mut breaker = Breaker::default();
+        breaker.failed(false, "away", 0);
+        for _ in 0..20 {
+            breaker.probe_started();
+            breaker.failed(true, "away", 0);
+        }
+        assert_eq!(breaker.gate(0), Gate::ClosedUntil(15_000));
+        breaker.probe_started();
+        breaker.probe_was_void(10);
+        assert_eq!(breaker.gate(10), Gate::Probe);
+    }
+}

@@ -1,0 +1,104 @@
+//! The body of a request: JSON by its Content-Type, bounded in size and time.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, header};
+use http_body_util::BodyExt as _;
+
+use super::problem::Problem;
+
+/// The largest body, bytes: what one record's value may be.
+pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
+/// How much of a body that is too large is read and thrown away, so that a client which is
+/// still sending gets to read the answer instead of a broken connection.
+const DISCARD_BYTES_MAX: usize = 64 << 20;
+/// How long a client may take to send its body.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The bytes of a JSON body.
+pub(super) struct JsonBody(pub(super) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for JsonBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        check_content_type(request.headers())?;
+        read(request).await.map(Self)
+    }
+}
+
+/// The bytes of a JSON body, or none at all.
+pub(super) struct OptionalJsonBody(pub(super) Option<Bytes>);
+
+impl<S: Send + Sync> FromRequest<S> for OptionalJsonBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let content_type = check_content_type(request.headers());
+        let bytes = read(request).await?;
+        if bytes.is_empty() {
+            return Ok(Self(None));
+        }
+        content_type.map(|()| Self(Some(bytes)))
+    }
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return Err(Problem::unsupported_media_type(
+            "Send Content-Type: application/json (with curl: --json)",
+        ));
+    };
+    let text = value.to_str().unwrap_or_default();
+    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_json = essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"));
+    if is_json {
+        return Ok(());
+    }
+    Err(Problem::unsupported_media_type(
+        "Only application/json is taken; send that as the Content-Type (with curl: --json)",
+    ))
+}
+
+async fn read(request: Request) -> Result<Bytes, Problem> {
+    let too_large = || {
+        Problem::too_large(format!("A body may have at most {BODY_BYTES_MAX} bytes (1 MiB)"))
+            .closing()
+    };
+    let headers = request.headers();
+    let declared: Option<usize> = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.parse().ok());
+    // Such a client waits for leave to send: it reads the answer without any of that.
+    if headers.contains_key(header::EXPECT) && declared.is_some_and(|len| len > BODY_BYTES_MAX) {
+        return Err(too_large());
+    }
+    let mut body = request.into_body();
+    let reading = async {
+        let mut bytes = Vec::with_capacity(declared.unwrap_or(0).min(BODY_BYTES_MAX));
+        let mut discarded = 0_usize;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| {
+                Problem::bad_request("incomplete-body", "The body ended before its end").closing()
+            })?;
+            let Some(data) = frame.data_ref() else { continue };
+            if discarded == 0 && bytes.len() + data.len() <= BODY_BYTES_MAX {
+                bytes.extend_from_slice(data);
+                continue;
+            }
+            bytes = Vec::new();
+            discarded += data.len();
+            if discarded > DISCARD_BYTES_MAX {
+                break;
+            }
+        }
+        if discarded > 0 { Err(too_large()) } else { Ok(Bytes::from(bytes)) }
+    };
+    tokio::time::timeout(BODY_DEADLINE, reading)
+        .await
+        .unwrap_or_else(|_| Err(Problem::request_timeout()))
+}

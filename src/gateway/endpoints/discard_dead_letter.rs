@@ -1,0 +1,72 @@
+//! `POST /admin/dlq/{partition}/{offset}/discard`: put a dead letter aside.
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::super::Services;
+use super::super::body::JsonBody;
+use super::super::problem::Problem;
+use super::get_dead_letter::letter_path;
+use crate::domain::fault::Fault;
+
+/// The longest reason, characters: a paragraph.
+const REASON_CHARS_MAX: usize = 1_000;
+
+/// Why it is put aside.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in super::super) struct DiscardRequest {
+    /// Why, for whoever looks at it later: 1 to 1,000 characters.
+    #[schema(min_length = 1, max_length = 1000)]
+    reason: String,
+}
+
+/// Discard a dead letter
+///
+/// It stays in the topic and in the history, with the reason.
+#[utoipa::path(
+    post,
+    path = "/admin/dlq/{partition}/{offset}/discard",
+    tag = "operating",
+    params(
+        ("partition" = i32, Path, description = "The partition of the dead-letter topic"),
+        ("offset" = i64, Path, description = "The offset in it"),
+    ),
+    request_body = DiscardRequest,
+    responses(
+        (status = 204, description = "Discarded"),
+        (status = 400, description = "Not JSON, or without a reason", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such dead letter", body = Problem, content_type = "application/problem+json"),
+        (status = 408, description = "The body took too long", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Not open any more", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "Over 1 MiB", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "Not JSON by its Content-Type", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The reason is empty or too long", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Kafka or the database is away", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(in super::super) async fn discard_dead_letter(
+    State(services): State<Services>,
+    place: Result<Path<(i32, i64)>, PathRejection>,
+    JsonBody(body): JsonBody,
+) -> Result<StatusCode, Problem> {
+    let (partition, offset) = letter_path(place)?;
+    let DiscardRequest { reason } = serde_json::from_slice(&body).map_err(|error| {
+        Problem::bad_request("invalid-request", format!("Send {{\"reason\": \"..\"}}: {error}"))
+    })?;
+    let is_sound = !reason.trim().is_empty()
+        && reason.chars().count() <= REASON_CHARS_MAX
+        && !reason.contains('\0');
+    if !is_sound {
+        return Err(Problem::invalid_payload(vec![Fault {
+            pointer: "/reason".to_owned(),
+            detail: format!("must be 1 to {REASON_CHARS_MAX} characters that say why"),
+        }]));
+    }
+    services.dead_letters.discard(partition, offset, reason.trim()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,113 @@
+//! `GET /catalog`: every type, with its schema and an example.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::super::Services;
+use super::super::problem::Problem;
+use crate::domain::catalog::{RecordKind, RecordType};
+
+/// Every type of the catalog.
+#[derive(Serialize, ToSchema)]
+pub(in super::super) struct CatalogBody {
+    /// The types, in the order in which they were declared.
+    items: Vec<TypeBody>,
+    /// Always null: the catalog is one page.
+    next_cursor: Option<String>,
+    /// How many there are.
+    total: usize,
+}
+
+/// A type.
+#[derive(Serialize, ToSchema)]
+pub(in super::super) struct TypeBody {
+    /// Its name, as in the path.
+    #[serde(rename = "type")]
+    #[schema(example = "email.verification")]
+    name: String,
+    /// `job` or `event`.
+    kind: &'static str,
+    /// What it is for.
+    description: String,
+    /// Its topic.
+    topic: String,
+    /// Partitions that a new topic gets.
+    partitions: i32,
+    /// How long records stay, milliseconds.
+    retention_ms: u128,
+    /// The group that runs it.
+    group: String,
+    /// How the key follows from the payload.
+    #[schema(example = "{campaign_id}_{user_id}")]
+    key: String,
+    /// It keeps a guaranteed share of a full pool.
+    critical: bool,
+    /// How often and how patiently it is tried.
+    retry: RetryBody,
+    /// JSON Schema 2020-12 of the payload.
+    schema: Value,
+    /// A payload that is valid.
+    example: Value,
+}
+
+/// A retry policy.
+#[derive(Serialize, ToSchema)]
+pub(in super::super) struct RetryBody {
+    /// Attempts in all.
+    attempts: u32,
+    /// The wait before the second one, milliseconds.
+    first_ms: u128,
+    /// By how much each wait grows.
+    factor: u32,
+    /// The longest wait, milliseconds.
+    longest_ms: u128,
+}
+
+impl From<&RecordType> for TypeBody {
+    fn from(record_type: &RecordType) -> Self {
+        let retry = record_type.retry;
+        Self {
+            name: record_type.name.clone(),
+            kind: match record_type.kind {
+                RecordKind::Job => "job",
+                RecordKind::Event => "event",
+            },
+            description: record_type.description.clone(),
+            topic: record_type.topic.name.clone(),
+            partitions: record_type.topic.partitions,
+            retention_ms: record_type.topic.retention.as_millis(),
+            group: record_type.group.clone(),
+            key: record_type.key.to_string(),
+            critical: record_type.critical,
+            retry: RetryBody {
+                attempts: retry.attempts,
+                first_ms: retry.first.as_millis(),
+                factor: retry.factor,
+                longest_ms: retry.longest.as_millis(),
+            },
+            schema: record_type.schema().expose().clone(),
+            example: record_type.example(),
+        }
+    }
+}
+
+/// Every type
+///
+/// Topic, key, group, retry policy and schema of each.
+#[utoipa::path(
+    get,
+    path = "/catalog",
+    tag = "producing",
+    responses(
+        (status = 200, description = "The catalog", body = CatalogBody),
+        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(in super::super) async fn get_catalog(State(services): State<Services>) -> Json<CatalogBody> {
+    let items: Vec<TypeBody> =
+        services.catalog.iter().map(|record_type| TypeBody::from(record_type.as_ref())).collect();
+    Json(CatalogBody { total: items.len(), next_cursor: None, items })
+}

@@ -1,0 +1,53 @@
+//! `GET /health/live`, `GET /health/ready`.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::super::Services;
+use super::super::problem::Problem;
+
+/// It works.
+#[derive(Serialize, ToSchema)]
+pub(in super::super) struct Healthy {
+    /// `live` or `ready`.
+    status: &'static str,
+}
+
+/// Is the process alive?
+///
+/// Never asks Kafka: a restart of jobgate would not bring Kafka back.
+#[utoipa::path(
+    get,
+    path = "/health/live",
+    tag = "health",
+    responses(
+        (status = 200, description = "Alive", body = Healthy),
+        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(in super::super) async fn live() -> Json<Healthy> {
+    Json(Healthy { status: "live" })
+}
+
+/// Would a job be accepted now?
+#[utoipa::path(
+    get,
+    path = "/health/ready",
+    tag = "health",
+    responses(
+        (status = 200, description = "A POST would be accepted now", body = Healthy),
+        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Kafka is away, or jobgate is stopping", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(in super::super) async fn ready(
+    State(services): State<Services>,
+) -> Result<Json<Healthy>, Problem> {
+    if services.enqueue.is_ready() {
+        Ok(Json(Healthy { status: "ready" }))
+    } else {
+        Err(Problem::kafka_unavailable())
+    }
+}

@@ -1,0 +1,28 @@
+//! `POST /admin/dlq/index/rebuild`: make the index of the dead letters anew.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+
+use super::super::Services;
+use super::super::problem::Problem;
+
+/// Rebuild the index
+///
+/// The dead-letter topic is the truth; what was replayed or discarded is kept. Lists answer
+/// 503 until the index has reached the end of the topic again.
+#[utoipa::path(
+    post,
+    path = "/admin/dlq/index/rebuild",
+    tag = "operating",
+    responses(
+        (status = 202, description = "Under way"),
+        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database is away", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(in super::super) async fn rebuild_dead_letter_index(
+    State(services): State<Services>,
+) -> Result<StatusCode, Problem> {
+    services.dead_letters.rebuild_index().await?;
+    Ok(StatusCode::ACCEPTED)
+}

@@ -1,0 +1,90 @@
+//! `POST /admin/dlq/{partition}/{offset}/replay`: send a dead letter's record again.
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::super::Services;
+use super::super::body::OptionalJsonBody;
+use super::super::problem::Problem;
+use super::get_dead_letter::letter_path;
+use super::produce::ReceiptBody;
+
+/// How to send it again.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in super::super) struct ReplayRequest {
+    /// The fixed payload; without it the record goes out as it was.
+    #[schema(value_type = Option<Object>)]
+    payload: Option<Box<RawValue>>,
+}
+
+/// The new record.
+#[derive(Serialize, ToSchema)]
+pub(in super::super) struct ReplayedBody {
+    /// Its receipt; the id is the one it always had.
+    #[serde(flatten)]
+    receipt: ReceiptBody,
+    /// Names this replay; the record carries it as a header.
+    replay_id: Uuid,
+}
+
+/// Replay a dead letter
+///
+/// As it was, or with a fixed payload, which is validated. The record keeps its
+/// `message_id`, and only the group that failed runs it.
+#[utoipa::path(
+    post,
+    path = "/admin/dlq/{partition}/{offset}/replay",
+    tag = "operating",
+    params(
+        ("partition" = i32, Path, description = "The partition of the dead-letter topic"),
+        ("offset" = i64, Path, description = "The offset in it"),
+    ),
+    request_body(content = Option<ReplayRequest>, description = "Optional: the fixed payload"),
+    responses(
+        (status = 202, description = "Durable", body = ReplayedBody,
+         headers(("Location" = String, description = "Where to ask what became of it"))),
+        (status = 400, description = "Not JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such dead letter", body = Problem, content_type = "application/problem+json"),
+        (status = 408, description = "The body took too long", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Not open any more, or it cannot be replayed", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "Over 1 MiB", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "Not JSON by its Content-Type", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The payload is not valid; every fault is named", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Kafka or the database is away; nothing was written", body = Problem, content_type = "application/problem+json"),
+        (status = 504, description = "The outcome is unknown", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(in super::super) async fn replay_dead_letter(
+    State(services): State<Services>,
+    place: Result<Path<(i32, i64)>, PathRejection>,
+    OptionalJsonBody(body): OptionalJsonBody,
+) -> Result<impl IntoResponse, Problem> {
+    let (partition, offset) = letter_path(place)?;
+    let payload = match body {
+        None => None,
+        Some(body) => {
+            let request: ReplayRequest = serde_json::from_slice(&body).map_err(|error| {
+                Problem::bad_request(
+                    "invalid-request",
+                    format!("Send nothing, or {{\"payload\": {{..}}}}: {error}"),
+                )
+            })?;
+            request.payload
+        }
+    };
+    let payload = payload.as_deref().map(|payload| payload.get().as_bytes());
+    let replayed = services.replay.replay(partition, offset, payload).await?;
+    let receipt = ReceiptBody::from(replayed.receipt);
+    let location = [(header::LOCATION, receipt.status_url.clone())];
+    let body = ReplayedBody { receipt, replay_id: replayed.replay_id };
+    Ok((StatusCode::ACCEPTED, location, Json(body)))
+}

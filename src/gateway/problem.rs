@@ -1,0 +1,295 @@
+//! Errors on the wire: RFC 9457 problem documents with a stable `type`, a sentence that
+//! says what to do, and nothing of the inside.
+
+use std::borrow::Cow;
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::domain::catalog::Refusal;
+use crate::domain::fault::Fault;
+use crate::kafka::KafkaFault;
+use crate::operations::{EnqueueError, LetterError, ReplayError};
+use crate::store::StoreError;
+
+/// Seconds after which a client may try again when a part is away: recovery is noticed
+/// within a second.
+const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("2");
+
+/// An error answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Problem {
+    /// `urn:jobgate:problem:<slug>`; clients decide by it.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:jobgate:problem:invalid-payload")]
+    problem_type: String,
+    /// What kind of problem it is.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What is wrong here, and what to do.
+    detail: Cow<'static, str>,
+    /// Every fault of the payload.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FaultBody>,
+    /// Where the outcome is unknown: the id that the record has if it was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<Uuid>,
+    #[serde(skip)]
+    retry_after: bool,
+    #[serde(skip)]
+    closes: bool,
+}
+
+/// A fault of a payload.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct FaultBody {
+    /// RFC 6901: where it is, or where the missing member should stand.
+    #[schema(example = "/check_types/0")]
+    pointer: String,
+    /// What is wrong and what is expected.
+    detail: String,
+}
+
+impl From<Fault> for FaultBody {
+    fn from(Fault { pointer, detail }: Fault) -> Self {
+        Self { pointer, detail }
+    }
+}
+
+impl Problem {
+    fn new(
+        status: StatusCode,
+        slug: &str,
+        title: &'static str,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            problem_type: format!("urn:jobgate:problem:{slug}"),
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            errors: Vec::new(),
+            id: None,
+            retry_after: false,
+            closes: false,
+        }
+    }
+
+    /// The client may try again after a moment.
+    fn retryable(mut self) -> Self {
+        self.retry_after = true;
+        self
+    }
+
+    /// The connection ends with this answer: what the client still sends is not read.
+    pub(super) fn closing(mut self) -> Self {
+        self.closes = true;
+        self
+    }
+
+    pub(super) fn bad_request(slug: &str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, slug, "The request cannot be read", detail)
+    }
+
+    pub(super) fn invalid_payload(faults: Vec<Fault>) -> Self {
+        let detail = match faults.len() {
+            1 => "1 fault; see errors".to_owned(),
+            count => format!("{count} faults; see errors"),
+        };
+        let errors = faults.into_iter().map(FaultBody::from).collect();
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        Self { errors, ..Self::new(status, "invalid-payload", "The payload is not valid", detail) }
+    }
+
+    pub(super) fn not_found(slug: &str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, slug, "There is no such thing", detail)
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method-not-allowed",
+            "The path does not take this method",
+            "The Allow header names the methods that it takes; see /docs",
+        )
+    }
+
+    pub(super) fn forbidden(slug: &str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, slug, "Not from here", detail)
+    }
+
+    pub(super) fn request_timeout() -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "request-timeout",
+            "The body took too long",
+            "Send the whole body within 30 s",
+        )
+        .closing()
+    }
+
+    pub(super) fn too_large(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload-too-large", "Too large", detail)
+    }
+
+    pub(super) fn unsupported_media_type(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "Not JSON by its Content-Type",
+            detail,
+        )
+    }
+
+    pub(super) fn not_implemented(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, "not-implemented", "Not there yet", detail)
+    }
+
+    fn conflict(slug: &str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::CONFLICT, slug, "Not in this state", detail)
+    }
+
+    fn unavailable(slug: &str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, slug, "Not available now", detail).retryable()
+    }
+
+    pub(super) fn kafka_unavailable() -> Self {
+        Self::unavailable(
+            "kafka-unavailable",
+            "Kafka cannot be reached; nothing was written. Send the request again later",
+        )
+    }
+
+    fn outcome_unknown(id: Uuid) -> Self {
+        let problem = Self::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "outcome-unknown",
+            "The outcome is unknown",
+            "Kafka did not acknowledge the record in time: it may have been written, or may \
+             still be, under this id. Sending the request again may write it twice",
+        );
+        Self { id: Some(id), ..problem }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let (retry_after, closes) = (self.retry_after, self.closes);
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        let problem_json = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, problem_json);
+        if retry_after {
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER_S);
+        }
+        if closes {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotJson { detail } => Self::bad_request("not-json", detail),
+            Refusal::Invalid(faults) => Self::invalid_payload(faults),
+        }
+    }
+}
+
+impl From<EnqueueError> for Problem {
+    fn from(error: EnqueueError) -> Self {
+        match error {
+            EnqueueError::Away => Self::kafka_unavailable(),
+            EnqueueError::Overloaded => Self::unavailable(
+                "overloaded",
+                "More is being written than Kafka takes; nothing was written. Send the request \
+                 again later",
+            ),
+            EnqueueError::TooLarge(_) => {
+                Self::too_large("The record is larger than its topic takes; nothing was written")
+            }
+            EnqueueError::Refused(source) => {
+                tracing::error!(error = %source, cause = ?source, "Kafka refused a record");
+                Self::unavailable(
+                    "kafka-refused",
+                    "Kafka refused the record; nothing was written. The operator finds the \
+                     reason in the log",
+                )
+            }
+            EnqueueError::OutcomeUnknown { id } => Self::outcome_unknown(id),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, cause = ?error, "database");
+        Self::unavailable(
+            "database-unavailable",
+            "The database cannot be used; nothing was changed. Send the request again later",
+        )
+    }
+}
+
+impl From<KafkaFault> for Problem {
+    fn from(error: KafkaFault) -> Self {
+        tracing::warn!(%error, cause = ?error, "kafka");
+        Self::unavailable(
+            "kafka-unavailable",
+            "Kafka did not answer; nothing was changed. Send the request again later",
+        )
+    }
+}
+
+impl From<LetterError> for Problem {
+    fn from(error: LetterError) -> Self {
+        match error {
+            LetterError::NotFound { partition, offset } => Self::not_found(
+                "no-such-dead-letter",
+                format!(
+                    "The dead-letter topic has no record at {partition}/{offset}, or not any \
+                     more; GET /admin/dlq lists what there is"
+                ),
+            ),
+            LetterError::Settled(resolution) => Self::conflict(
+                "dead-letter-settled",
+                format!("The dead letter is already {}", resolution.state.as_str()),
+            ),
+            LetterError::Busy => Self::conflict(
+                "replay-under-way",
+                "A replay of this dead letter is under way; read its state in a moment",
+            ),
+            LetterError::IndexBehind => Self::unavailable(
+                "index-behind",
+                "The index of the dead letters has not reached the end of the topic; ask again",
+            ),
+            LetterError::Kafka(error) => error.into(),
+            LetterError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReplayError> for Problem {
+    fn from(error: ReplayError) -> Self {
+        match error {
+            ReplayError::Letter(error) => error.into(),
+            // The payload is a member of the request, which is JSON: no byte of it is not.
+            ReplayError::Payload(Refusal::NotJson { detail }) => {
+                Self::invalid_payload(vec![Fault { pointer: String::new(), detail }])
+            }
+            ReplayError::Payload(refusal) => refusal.into(),
+            ReplayError::NotReplayable(detail) => {
+                Self::conflict("not-replayable", format!("It cannot be replayed: {detail}"))
+            }
+            ReplayError::Enqueue(error) => error.into(),
+        }
+    }
+}

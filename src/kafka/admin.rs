@@ -1,0 +1,186 @@
+//! Topics: creates what is missing, reports what has drifted from the catalog.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::error::KafkaFault;
+use super::settings::KafkaSettings;
+use crate::domain::catalog::TopicSpec;
+
+/// How long an admin call may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Replication where the cluster has the brokers for it.
+const REPLICATION: i32 = 3;
+/// With three replicas, two must have a record: one broker may be away.
+const MIN_INSYNC: i32 = 2;
+
+/// Asks and changes the cluster.
+pub struct Admin {
+    client: AdminClient<DefaultClientContext>,
+}
+
+/// What became of the catalog's topics.
+#[derive(Debug, Default)]
+pub struct TopicReport {
+    /// Topics that were made.
+    pub created: Vec<String>,
+    /// Topics that are missing and may not be made.
+    pub missing: Vec<String>,
+    /// Where an existing topic is not as the catalog says. It is left as it is.
+    pub drift: Vec<TopicDrift>,
+    /// Replicas that a new topic gets on this cluster.
+    pub replication: i32,
+}
+
+/// A setting of a topic that is not as the catalog says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicDrift {
+    /// The topic.
+    pub topic: String,
+    /// The setting.
+    pub setting: &'static str,
+    /// What the catalog says.
+    pub declared: String,
+    /// What the topic has.
+    pub actual: String,
+}
+
+impl Admin {
+    /// An admin of this cluster.
+    pub fn new(settings: &KafkaSettings) -> Result<Self, KafkaFault> {
+        let client =
+            settings.client("admin").create().map_err(KafkaFault::failed("set up an admin"))?;
+        Ok(Self { client })
+    }
+
+    /// Makes the topics that are missing (unless told not to) and compares the others.
+    pub async fn ensure(
+        &self,
+        topics: &[TopicSpec],
+        may_create: bool,
+    ) -> Result<TopicReport, KafkaFault> {
+        let (brokers, existing) = self.describe().await?;
+        let replication = brokers.clamp(1, REPLICATION);
+        let mut report = TopicReport { replication, ..TopicReport::default() };
+        let (present, absent): (Vec<_>, Vec<_>) =
+            topics.iter().partition(|topic| existing.contains_key(&topic.name));
+        if may_create {
+            report.created = self.create(&absent, replication).await?;
+        } else {
+            report.missing = absent.iter().map(|topic| topic.name.clone()).collect();
+        }
+        report.drift = self.drift(&present, &existing).await?;
+        Ok(report)
+    }
+
+    /// How many brokers there are, and the partitions and replicas of each topic.
+    async fn describe(&self) -> Result<(i32, HashMap<String, (i32, i32)>), KafkaFault> {
+        let call = || {
+            self.client.inner().fetch_metadata(None, CALL_TIMEOUT).map(|metadata| {
+                let brokers = i32::try_from(metadata.brokers().len()).unwrap_or(i32::MAX);
+                let topics = metadata.topics().iter().map(|topic| {
+                    let partitions = i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX);
+                    let replicas = topic.partitions().first().map_or(0, |p| p.replicas().len());
+                    let replicas = i32::try_from(replicas).unwrap_or(i32::MAX);
+                    (topic.name().to_owned(), (partitions, replicas))
+                });
+                (brokers, topics.collect())
+            })
+        };
+        tokio::task::block_in_place(call).map_err(KafkaFault::failed("list its topics"))
+    }
+
+    async fn create(
+        &self,
+        topics: &[&TopicSpec],
+        replication: i32,
+    ) -> Result<Vec<String>, KafkaFault> {
+        let settings: Vec<Vec<(&str, String)>> =
+            topics.iter().map(|topic| settings_of(topic, replication)).collect();
+        let new_topics: Vec<NewTopic<'_>> = topics
+            .iter()
+            .zip(&settings)
+            .map(|(topic, settings)| {
+                let fixed = TopicReplication::Fixed(replication);
+                settings.iter().fold(
+                    NewTopic::new(&topic.name, topic.partitions, fixed),
+                    |new_topic, (name, value)| new_topic.set(name, value),
+                )
+            })
+            .collect();
+        if new_topics.is_empty() {
+            return Ok(Vec::new());
+        }
+        let options = AdminOptions::new().operation_timeout(Some(CALL_TIMEOUT));
+        let results = self
+            .client
+            .create_topics(&new_topics, &options)
+            .await
+            .map_err(KafkaFault::failed("create topics"))?;
+        let mut created = Vec::new();
+        for result in results {
+            match result {
+                Ok(name) => created.push(name),
+                // Another instance was quicker.
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((name, code)) => {
+                    let error = rdkafka::error::KafkaError::AdminOp(code);
+                    return Err(KafkaFault::failed(format!("create the topic {name}"))(error));
+                }
+            }
+        }
+        Ok(created)
+    }
+
+    async fn drift(
+        &self,
+        topics: &[&TopicSpec],
+        existing: &HashMap<String, (i32, i32)>,
+    ) -> Result<Vec<TopicDrift>, KafkaFault> {
+        if topics.is_empty() {
+            return Ok(Vec::new());
+        }
+        let resources: Vec<_> =
+            topics.iter().map(|topic| ResourceSpecifier::Topic(&topic.name)).collect();
+        let options = AdminOptions::new().request_timeout(Some(CALL_TIMEOUT));
+        let described = self
+            .client
+            .describe_configs(&resources, &options)
+            .await
+            .map_err(KafkaFault::failed("describe its topics"))?;
+        let mut drift = Vec::new();
+        for (topic, config) in topics.iter().zip(described) {
+            let mut note = |setting, declared: String, actual: String| {
+                let topic = topic.name.clone();
+                drift.push(TopicDrift { topic, setting, declared, actual });
+            };
+            let (partitions, replicas) = existing.get(&topic.name).copied().unwrap_or_default();
+            if partitions < topic.partitions {
+                note("partitions", topic.partitions.to_string(), partitions.to_string());
+            }
+            let Ok(config) = config else { continue };
+            for (setting, declared) in settings_of(topic, replicas) {
+                let actual = config.get(setting).and_then(|entry| entry.value.clone());
+                if let Some(actual) = actual.filter(|actual| *actual != declared) {
+                    note(setting, declared, actual);
+                }
+            }
+        }
+        Ok(drift)
+    }
+}
+
+fn settings_of(topic: &TopicSpec, replication: i32) -> Vec<(&'static str, String)> {
+    let min_insync = if replication >= REPLICATION { MIN_INSYNC } else { 1 };
+    let mut settings = vec![
+        ("retention.ms", topic.retention.as_millis().to_string()),
+        ("min.insync.replicas", min_insync.to_string()),
+        ("cleanup.policy", "delete".to_owned()),
+    ];
+    settings.extend(topic.max_message_bytes.map(|bytes| ("max.message.bytes", bytes.to_string())));
+    settings
+}

@@ -1,0 +1,275 @@
+//! A member of a consumer group, on a thread of its own.
+//!
+//! The thread polls without pause, however long the jobs take, so that a slow handler does
+//! not cost the group its partition. What happens goes to the owner as [`ConsumerEvent`]s,
+//! in order. A revocation waits for the owner's answer (the offsets to commit) before the
+//! partitions are let go.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use rdkafka::config::FromClientConfigAndContext as _;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::error::KafkaError;
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use tokio::sync::{mpsc, oneshot};
+
+use super::convert::{reading, record_of};
+use super::error::KafkaFault;
+use super::settings::KafkaSettings;
+use crate::domain::dispatch::PartitionId;
+use crate::domain::record::Record;
+
+/// How long one poll waits for a record; also how soon a stop is noticed.
+const POLL: Duration = Duration::from_millis(100);
+/// How long a revocation waits for the jobs of its partitions, with a second to spare over
+/// what the owner allows itself.
+const REVOKE_WAIT: Duration = Duration::from_secs(6);
+/// How long the end of the membership may take.
+const CLOSE_WAIT: Duration = Duration::from_secs(8);
+/// Events between the thread and its owner. Records are bounded by the owner's pauses; this
+/// only smooths the way.
+const EVENTS_MAX: usize = 256;
+/// A member that is silent for this long is replaced. librdkafka's 45 s would leave its jobs
+/// waiting that long.
+const SESSION_TIMEOUT_MS: &str = "6000";
+
+/// What happened to a member of a group.
+#[derive(Debug)]
+pub enum ConsumerEvent {
+    /// Partitions were given to this member.
+    Assigned(Vec<PartitionId>),
+    /// Partitions are about to be taken away. They stay until the revocation is answered.
+    Revoking(Revocation),
+    /// Partitions were lost: somebody else may have them already. Nothing can be committed.
+    Lost(Vec<PartitionId>),
+    /// A record.
+    Record(Box<Record>),
+}
+
+/// Partitions that are being taken away.
+#[derive(Debug)]
+pub struct Revocation {
+    /// Which.
+    pub partitions: Vec<PartitionId>,
+    answer: std::sync::mpsc::SyncSender<Vec<(PartitionId, i64)>>,
+}
+
+impl Revocation {
+    /// Lets the partitions go, after committing these offsets.
+    pub fn let_go(self, offsets: Vec<(PartitionId, i64)>) {
+        // The thread waits for a bounded time; an answer that comes later has no use.
+        let _ = self.answer.try_send(offsets);
+    }
+}
+
+/// A member of a consumer group.
+pub struct GroupConsumer {
+    /// The thread owns the client: dropping one leaves the group, and that can block.
+    client: Weak<BaseConsumer<Context>>,
+    is_closing: Arc<AtomicBool>,
+    closed: Option<oneshot::Receiver<()>>,
+}
+
+struct Context {
+    events: mpsc::Sender<ConsumerEvent>,
+}
+
+impl ClientContext for Context {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "kafka consumer");
+    }
+}
+
+impl ConsumerContext for Context {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        let Rebalance::Revoke(list) = rebalance else { return };
+        let partitions = ids(list);
+        if partitions.is_empty() {
+            return;
+        }
+        if consumer.assignment_lost() {
+            let _ = self.events.blocking_send(ConsumerEvent::Lost(partitions));
+            return;
+        }
+        let (answer, answered) = std::sync::mpsc::sync_channel(1);
+        let revocation = Revocation { partitions, answer };
+        if self.events.blocking_send(ConsumerEvent::Revoking(revocation)).is_err() {
+            return;
+        }
+        let Ok(offsets) = answered.recv_timeout(REVOKE_WAIT) else {
+            tracing::warn!("partitions were taken away before their jobs had ended");
+            return;
+        };
+        if let Err(error) = commit(consumer, &offsets) {
+            tracing::warn!(%error, "the offsets of revoked partitions were not committed");
+        }
+    }
+
+    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(list) if list.count() > 0 => {
+                let _ = self.events.blocking_send(ConsumerEvent::Assigned(ids(list)));
+            }
+            Rebalance::Error(error) => tracing::warn!(%error, "rebalance"),
+            _ => {}
+        }
+    }
+}
+
+fn ids(list: &TopicPartitionList) -> Vec<PartitionId> {
+    list.elements()
+        .iter()
+        .map(|element| PartitionId {
+            topic: element.topic().into(),
+            partition: element.partition(),
+        })
+        .collect()
+}
+
+fn commit(
+    consumer: &BaseConsumer<Context>,
+    offsets: &[(PartitionId, i64)],
+) -> Result<(), KafkaError> {
+    if offsets.is_empty() {
+        return Ok(());
+    }
+    let mut list = TopicPartitionList::with_capacity(offsets.len());
+    for (id, next_offset) in offsets {
+        list.add_partition_offset(&id.topic, id.partition, Offset::Offset(*next_offset))?;
+    }
+    consumer.commit(&list, CommitMode::Sync)
+}
+
+impl GroupConsumer {
+    /// Joins the group for these topics, which must exist.
+    pub fn join(
+        settings: &KafkaSettings,
+        group: &str,
+        topics: &[&str],
+    ) -> Result<(Self, mpsc::Receiver<ConsumerEvent>), KafkaFault> {
+        let (events, receiver) = mpsc::channel(EVENTS_MAX);
+        let mut config = reading(settings, group);
+        config
+            .set("group.id", group)
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("session.timeout.ms", SESSION_TIMEOUT_MS)
+            .set("heartbeat.interval.ms", "2000")
+            // A group's first member starts with what is there; `latest` would skip it.
+            .set("auto.offset.reset", "earliest");
+        let context = Context { events: events.clone() };
+        let action = format!("join the group {group}");
+        let client = BaseConsumer::from_config_and_context(&config, context)
+            .map_err(KafkaFault::failed(action.as_str()))?;
+        client.subscribe(topics).map_err(KafkaFault::failed(action))?;
+        let client = Arc::new(client);
+        let is_closing = Arc::new(AtomicBool::new(false));
+        let (done, closed) = oneshot::channel();
+        let weak = Arc::downgrade(&client);
+        let thread = Poller { client, events, is_closing: Arc::clone(&is_closing) };
+        std::thread::Builder::new()
+            .name(format!("kafka-{group}"))
+            .spawn(move || {
+                thread.run();
+                let _ = done.send(());
+            })
+            .map_err(|_| KafkaFault::Stopping)?;
+        Ok((Self { client: weak, is_closing, closed: Some(closed) }, receiver))
+    }
+
+    /// Commits offsets: for each partition the first one that is not finished.
+    pub fn commit(
+        &self,
+        offsets: Vec<(PartitionId, i64)>,
+    ) -> impl Future<Output = Result<(), KafkaFault>> + Send + use<> {
+        let client = self.client();
+        async move {
+            let client = client?;
+            tokio::task::spawn_blocking(move || commit(&client, &offsets))
+                .await
+                .map_err(|_| KafkaFault::Stopping)?
+                .map_err(KafkaFault::failed("commit offsets"))
+        }
+    }
+
+    fn client(&self) -> Result<Arc<BaseConsumer<Context>>, KafkaFault> {
+        self.client.upgrade().ok_or(KafkaFault::Stopping)
+    }
+
+    /// Stops the intake of partitions.
+    pub fn pause(&self, partitions: &[PartitionId]) -> Result<(), KafkaFault> {
+        self.client()?.pause(&list_of(partitions)).map_err(KafkaFault::failed("pause partitions"))
+    }
+
+    /// Starts the intake of partitions again.
+    pub fn resume(&self, partitions: &[PartitionId]) -> Result<(), KafkaFault> {
+        self.client()?.resume(&list_of(partitions)).map_err(KafkaFault::failed("resume partitions"))
+    }
+
+    /// Leaves the group. The owner must go on answering events until their channel ends.
+    pub fn start_closing(&self) {
+        self.is_closing.store(true, Ordering::Release);
+    }
+
+    /// Waits until the thread has ended, for a bounded time.
+    pub async fn closed(mut self) {
+        if let Some(closed) = self.closed.take()
+            && tokio::time::timeout(CLOSE_WAIT + REVOKE_WAIT, closed).await.is_err()
+        {
+            tracing::warn!("a Kafka consumer did not close in time");
+        }
+    }
+}
+
+/// An owner that goes away without a word leaves the group too.
+impl Drop for GroupConsumer {
+    fn drop(&mut self) {
+        self.start_closing();
+    }
+}
+
+fn list_of(partitions: &[PartitionId]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for id in partitions {
+        list.add_partition(&id.topic, id.partition);
+    }
+    list
+}
+
+struct Poller {
+    client: Arc<BaseConsumer<Context>>,
+    events: mpsc::Sender<ConsumerEvent>,
+    is_closing: Arc<AtomicBool>,
+}
+
+impl Poller {
+    fn run(self) {
+        while !self.is_closing.load(Ordering::Acquire) {
+            self.poll();
+        }
+        // The revocation runs inside of polls, and ends with an empty assignment.
+        self.client.unsubscribe();
+        let deadline = Instant::now() + CLOSE_WAIT;
+        while Instant::now() < deadline && self.is_member() {
+            self.poll();
+        }
+    }
+
+    fn is_member(&self) -> bool {
+        self.client.assignment().is_ok_and(|list| list.count() > 0)
+    }
+
+    fn poll(&self) {
+        match self.client.poll(POLL) {
+            Some(Ok(message)) => {
+                let record = Box::new(record_of(&message));
+                if self.events.blocking_send(ConsumerEvent::Record(record)).is_err() {
+                    self.is_closing.store(true, Ordering::Release);
+                }
+            }
+            Some(Err(error)) => tracing::debug!(%error, "kafka poll"),
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What can go wrong with Kafka, in words that the floors above can act on.
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use thiserror::Error;
+
+/// A call to Kafka that did not succeed.
+#[derive(Debug, Error)]
+pub enum KafkaFault {
+    /// The call failed or took too long; it may work later.
+    #[error("Kafka could not {action}")]
+    Failed {
+        /// What was asked of it.
+        action: String,
+        /// What the client library says.
+        #[source]
+        source: KafkaError,
+    },
+    /// The topic, partition or record asked for is not there.
+    #[error("{what} is not in Kafka")]
+    Missing {
+        /// What was asked for.
+        what: String,
+    },
+    /// The thread that asked has ended; jobgate is stopping.
+    #[error("the Kafka client is stopping")]
+    Stopping,
+}
+
+impl KafkaFault {
+    pub(super) fn failed(action: impl Into<String>) -> impl FnOnce(KafkaError) -> Self {
+        let action = action.into();
+        move |source| Self::Failed { action, source }
+    }
+}
+
+/// A record that is not known to be durable.
+#[derive(Debug, Error)]
+pub enum ProduceError {
+    /// The queue towards Kafka is full: nothing was written.
+    #[error("the queue towards Kafka is full")]
+    QueueFull,
+    /// Kafka is known to be away: nothing was written.
+    #[error("Kafka cannot be reached")]
+    Away,
+    /// Kafka has refused the record: nothing was written, and asking again will not help.
+    #[error("Kafka refused the record")]
+    Refused(#[source] KafkaError),
+    /// The record is larger than its topic takes: nothing was written.
+    #[error("the record is larger than its topic takes")]
+    TooLarge(#[source] KafkaError),
+    /// No acknowledgement came. The record may have been written or may still be.
+    #[error("no acknowledgement from Kafka: the record may have been written or not")]
+    Unknown(#[source] Option<KafkaError>),
+}
+
+impl ProduceError {
+    pub(super) fn from_delivery(error: KafkaError) -> Self {
+        match error.rdkafka_error_code() {
+            Some(Code::QueueFull) => Self::QueueFull,
+            Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => Self::TooLarge(error),
+            Some(
+                Code::UnknownTopicOrPartition
+                | Code::UnknownTopic
+                | Code::UnknownPartition
+                | Code::TopicAuthorizationFailed
+                | Code::ClusterAuthorizationFailed
+                | Code::InvalidRecord
+                | Code::InvalidTimestamp
+                | Code::PolicyViolation
+                | Code::InvalidTopic
+                | Code::InvalidArgument,
+            ) => Self::Refused(error),
+            // Everything else may have reached the log: a timeout above all.
+            _ => Self::Unknown(Some(error)),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! How every client of the cluster is configured.
+
+use rdkafka::ClientConfig;
+use thiserror::Error;
+
+/// The cluster, and how to talk to it.
+#[derive(Clone)]
+pub struct KafkaSettings {
+    /// `host:port` of the first brokers to ask, comma-separated.
+    pub brokers: String,
+    /// Any librdkafka property, for SASL and TLS above all. They win over jobgate's own.
+    pub properties: Vec<(String, String)>,
+}
+
+/// Values of properties may be secrets, so only their names are shown.
+impl std::fmt::Debug for KafkaSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<&str> = self.properties.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("KafkaSettings")
+            .field("brokers", &self.brokers)
+            .field("properties", &names)
+            .finish()
+    }
+}
+
+/// A property that would break a promise, whoever sets it.
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
+#[error("the Kafka property {name} cannot be set: {why}")]
+pub struct InvalidProperty {
+    /// The property.
+    pub name: String,
+    /// What depends on it.
+    pub why: &'static str,
+}
+
+/// The properties on which the promises stand.
+const RESERVED: [(&str, &str); 9] = [
+    ("enable.idempotence", "a retry inside the producer must not write a record twice"),
+    ("acks", "an accepted record is on every in-sync replica"),
+    ("request.required.acks", "an accepted record is on every in-sync replica"),
+    ("partitioner", "keys go where every Java client puts them"),
+    ("enable.auto.commit", "offsets are committed after the effect"),
+    ("enable.auto.offset.store", "offsets are committed after the effect"),
+    ("auto.offset.reset", "records must not be skipped"),
+    ("group.id", "the groups are those of the catalog"),
+    ("allow.auto.create.topics", "topics are created with the catalog's settings"),
+];
+
+impl KafkaSettings {
+    /// Refuses properties that would break a promise.
+    pub fn check(&self) -> Result<(), InvalidProperty> {
+        for (name, _) in &self.properties {
+            if let Some((_, why)) = RESERVED.iter().find(|(reserved, _)| reserved == name) {
+                return Err(InvalidProperty { name: name.clone(), why });
+            }
+        }
+        Ok(())
+    }
+
+    /// The configuration that every client starts from.
+    pub(super) fn client(&self, name: &str) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.brokers)
+            .set("client.id", format!("jobgate-{name}"))
+            .set("allow.auto.create.topics", "false")
+            // A broker that restarts is found again within a second.
+            .set("reconnect.backoff.ms", "50")
+            .set("reconnect.backoff.max.ms", "1000")
+            .set("topic.metadata.refresh.interval.ms", "30000");
+        for (name, value) in &self.properties {
+            config.set(name, value);
+        }
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(name: &str) -> KafkaSettings {
+        KafkaSettings {
+            brokers: "127.0.0.1:9092".into(),
+            properties: vec![(name.into(), "hush".into())],
+        }
+    }
+
+    #[test]
+    fn a_property_that_would_break_a_promise_is_refused() {
+        let error = settings("acks").check().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the Kafka property acks cannot be set: an accepted record is on every in-sync replica"
+        );
+        assert_eq!(settings("sasl.password").check(), Ok(()));
+    }
+
+    #[test]
+    fn values_of_properties_are_never_shown() {
+        let shown = format!("{:?}", settings("sasl.password"));
+        assert!(shown.contains("sasl.password") && !shown.contains("hush"), "{shown}");
+    }
+}

@@ -1,0 +1,106 @@
+//! Write a dead letter, and mark a letter resolved whose replay has succeeded: what a worker
+//! owes before it lets go of a record.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::domain::clock::SharedClock;
+use crate::domain::dead_letter::DeadLetter;
+use crate::domain::handler::Failure;
+use crate::domain::record::{Record, header};
+use crate::kafka::Producer;
+use crate::store::Store;
+
+/// The wait after a failed try, doubled up to [`RETRY_LONGEST`].
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+/// Once Kafka is back, waiting keys go on after at most this.
+const RETRY_LONGEST: Duration = Duration::from_secs(5);
+/// How often the database is asked to mark a letter resolved. After that the letter stays
+/// `replayed`, which is true as well; the key must not wait for it any longer.
+const RESOLVE_TRIES: u32 = 5;
+
+/// Buries records that failed. Cheap to clone.
+#[derive(Clone)]
+pub struct Undertaker {
+    producer: Producer,
+    store: Store,
+    clock: SharedClock,
+    dlq_topic: Arc<str>,
+}
+
+impl Undertaker {
+    /// An undertaker for this dead-letter topic.
+    pub fn new(producer: Producer, store: Store, clock: SharedClock, dlq_topic: &str) -> Self {
+        Self { producer, store, clock, dlq_topic: dlq_topic.into() }
+    }
+
+    /// Writes the dead letter, and tries until Kafka has acknowledged it. Returns false if
+    /// `stop` came first: then the record's offset must stay open.
+    pub async fn bury(
+        &self,
+        record: &Record,
+        group: &str,
+        failure: &Failure,
+        attempts: u32,
+        stop: &CancellationToken,
+    ) -> bool {
+        let letter = DeadLetter::new(record, group, failure, attempts, self.clock.now_ms());
+        let outgoing = match letter.to_record(&self.dlq_topic) {
+            Ok(outgoing) => outgoing,
+            Err(error) => {
+                // Strings and numbers always serialise; the partition waits if not.
+                tracing::error!(%error, "a dead letter could not be written as JSON");
+                return false;
+            }
+        };
+        let mut wait = RETRY_FIRST;
+        loop {
+            match self.producer.send(&outgoing).await {
+                Ok(place) => {
+                    tracing::warn!(
+                        job.id = %record.message_id(),
+                        topic = record.place.topic,
+                        partition = record.place.partition,
+                        offset = record.place.offset,
+                        attempts,
+                        error = failure.message,
+                        dead_letter = format!("{}/{}", place.partition, place.offset),
+                        "dead letter"
+                    );
+                    return true;
+                }
+                Err(error) => tracing::warn!(
+                    job.id = %record.message_id(),
+                    %error,
+                    "a dead letter was not acknowledged; its partition waits"
+                ),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return false,
+                () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY_LONGEST),
+            }
+        }
+    }
+
+    /// A record has succeeded: if it was the replay of a dead letter, that is resolved.
+    pub async fn resolve(&self, record: &Record, stop: &CancellationToken) {
+        let replay_id = record.headers.text(header::REPLAY_ID);
+        let Some(replay_id) = replay_id.and_then(|id| Uuid::parse_str(id).ok()) else { return };
+        let message_id = record.message_id();
+        let mut wait = RETRY_FIRST;
+        for _ in 0..RESOLVE_TRIES {
+            let now_ms = self.clock.now_ms();
+            match self.store.resolve_replay(replay_id, message_id, now_ms).await {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(job.id = %message_id, %error, "not marked resolved"),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY_LONGEST),
+            }
+        }
+    }
+}

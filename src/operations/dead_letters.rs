@@ -1,0 +1,214 @@
+//! List dead letters, read one whole, put one aside.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use uuid::Uuid;
+
+use super::index;
+use crate::domain::catalog::Catalog;
+use crate::domain::clock::SharedClock;
+use crate::domain::dead_letter::DeadLetter;
+use crate::domain::receipt::Place;
+use crate::kafka::{KafkaFault, Reader};
+use crate::store::{Claim, Cursor, IndexedLetter, LetterFilter, Resolution, Store, StoreError};
+
+/// How long a list waits for the index to reach the end of the topic, so that a letter
+/// written before the question is in the answer.
+const INDEX_WAIT: Duration = Duration::from_secs(3);
+/// How often it looks.
+const INDEX_LOOK: Duration = Duration::from_millis(25);
+/// Letters of one message in a history: a message that fails this often is known.
+const HISTORY_MAX: i64 = 100;
+
+/// Why there is no answer about dead letters.
+#[derive(Debug, Error)]
+pub enum LetterError {
+    /// There is no record at this place of the dead-letter topic (any more).
+    #[error("there is no dead letter {partition}/{offset}")]
+    NotFound {
+        /// The partition asked for.
+        partition: i32,
+        /// The offset asked for.
+        offset: i64,
+    },
+    /// The letter is not open any more.
+    #[error("the dead letter is already {}", .0.state.as_str())]
+    Settled(Box<Resolution>),
+    /// A replay of the letter is under way.
+    #[error("a replay of this dead letter is under way")]
+    Busy,
+    /// The index has not reached the end of the topic.
+    #[error("the index of the dead letters is behind the topic")]
+    IndexBehind,
+    /// Kafka did not answer.
+    #[error(transparent)]
+    Kafka(#[from] KafkaFault),
+    /// The database did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A page of dead letters.
+#[derive(Debug)]
+pub struct LetterPage {
+    /// The letters, the newest first.
+    pub items: Vec<IndexedLetter>,
+    /// Where the next page starts, if there is one.
+    pub next: Option<Cursor>,
+    /// How many letters match in all.
+    pub total: i64,
+}
+
+/// A dead letter, whole.
+#[derive(Debug)]
+pub struct LetterDetail {
+    /// What lists show.
+    pub summary: IndexedLetter,
+    /// What the topic holds; none where the record is no dead letter.
+    pub letter: Option<DeadLetter>,
+    /// Every dead letter of the same message, the oldest first, with what was done.
+    pub history: Vec<(IndexedLetter, Option<Resolution>)>,
+}
+
+/// Reads and settles dead letters. Cheap to clone.
+#[derive(Clone)]
+pub struct DeadLetters {
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) store: Store,
+    reader: Reader,
+    pub(super) clock: SharedClock,
+}
+
+impl DeadLetters {
+    /// The use case, on these parts.
+    pub fn new(catalog: Arc<Catalog>, store: Store, reader: Reader, clock: SharedClock) -> Self {
+        Self { catalog, store, reader, clock }
+    }
+
+    /// A page of the letters that match, and how many do.
+    pub async fn list(
+        &self,
+        filter: &LetterFilter,
+        after: Option<Cursor>,
+        limit: u16,
+    ) -> Result<LetterPage, LetterError> {
+        self.index_reached().await?;
+        let topic = self.topic();
+        let limit = usize::from(limit);
+        // One more than asked for tells whether there is a next page.
+        let probe = i64::try_from(limit).unwrap_or(i64::MAX - 1) + 1;
+        let mut items = self.store.letters(topic, filter, after, probe).await?;
+        let total = self.store.count_letters(topic, filter).await?;
+        let has_more = items.len() > limit;
+        items.truncate(limit);
+        let next = if has_more { items.last().map(Cursor::after) } else { None };
+        Ok(LetterPage { items, next, total })
+    }
+
+    /// The letter at this place, whole.
+    pub async fn get(&self, partition: i32, offset: i64) -> Result<LetterDetail, LetterError> {
+        let (summary, letter) = self.read(partition, offset).await?;
+        self.index_reached().await?;
+        let filter =
+            LetterFilter { message_id: Some(summary.message_id), ..LetterFilter::default() };
+        let mut letters = self.store.letters(self.topic(), &filter, None, HISTORY_MAX).await?;
+        letters.reverse();
+        let state = letters.iter().find(|letter| letter.place == summary.place);
+        let summary = state.cloned().unwrap_or(summary);
+        let mut history = Vec::with_capacity(letters.len());
+        for letter in letters {
+            let resolution = self.store.resolution(&letter.place, letter.message_id).await?;
+            history.push((letter, resolution));
+        }
+        Ok(LetterDetail { summary, letter, history })
+    }
+
+    /// Puts an open letter aside for this reason.
+    pub async fn discard(
+        &self,
+        partition: i32,
+        offset: i64,
+        reason: &str,
+    ) -> Result<(), LetterError> {
+        let (summary, _) = self.read(partition, offset).await?;
+        let now_ms = self.clock.now_ms();
+        match self.store.discard(&summary.place, summary.message_id, reason, now_ms).await? {
+            Claim::Taken => Ok(()),
+            Claim::Busy => Err(LetterError::Busy),
+            Claim::Settled(resolution) => Err(LetterError::Settled(Box::new(resolution))),
+        }
+    }
+
+    /// Throws the index away; it is made again from the topic.
+    pub async fn rebuild_index(&self) -> Result<(), LetterError> {
+        Ok(self.store.clear_index(self.topic()).await?)
+    }
+
+    fn topic(&self) -> &str {
+        &self.catalog.dead_letters().name
+    }
+
+    /// The letter from the topic itself.
+    pub(super) async fn read(
+        &self,
+        partition: i32,
+        offset: i64,
+    ) -> Result<(IndexedLetter, Option<DeadLetter>), LetterError> {
+        let place = Place { topic: self.topic().to_owned(), partition, offset };
+        let partitions = self.reader.bounds(self.topic()).await?.len();
+        if usize::try_from(partition).map_or(true, |partition| partition >= partitions) {
+            return Err(LetterError::NotFound { partition, offset });
+        }
+        let record = self.reader.record(place).await.map_err(|error| match error {
+            KafkaFault::Missing { .. } => LetterError::NotFound { partition, offset },
+            error => LetterError::Kafka(error),
+        })?;
+        let letter = record.value.as_deref().and_then(|value| serde_json::from_slice(value).ok());
+        Ok((index::read(&self.catalog, &record), letter))
+    }
+
+    /// Waits until everything that is in the topic now is in the index.
+    async fn index_reached(&self) -> Result<(), LetterError> {
+        let bounds = self.reader.bounds(self.topic()).await?;
+        let reached = async {
+            loop {
+                let progress = self.store.index_progress(self.topic()).await?;
+                let is_reached = (0_i32..).zip(&bounds).all(|(partition, bounds)| {
+                    let next = progress.iter().find(|(p, _)| *p == partition);
+                    bounds.low == bounds.high || next.is_some_and(|(_, next)| *next >= bounds.high)
+                });
+                if is_reached {
+                    return Ok::<(), StoreError>(());
+                }
+                tokio::time::sleep(INDEX_LOOK).await;
+            }
+        };
+        match tokio::time::timeout(INDEX_WAIT, reached).await {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(LetterError::IndexBehind),
+        }
+    }
+}
+
+impl DeadLetters {
+    /// Claims an open letter for a replay.
+    pub(super) async fn claim(
+        &self,
+        letter: &IndexedLetter,
+        replay_id: Uuid,
+        stale_before_ms: i64,
+    ) -> Result<(), LetterError> {
+        let now_ms = self.clock.now_ms();
+        let claim = self
+            .store
+            .claim_replay(&letter.place, letter.message_id, replay_id, now_ms, stale_before_ms)
+            .await?;
+        match claim {
+            Claim::Taken => Ok(()),
+            Claim::Busy => Err(LetterError::Busy),
+            Claim::Settled(resolution) => Err(LetterError::Settled(Box::new(resolution))),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Replay one dead letter: the record goes back to its topic, as it was or with a fixed
+//! payload, for the group that failed alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::dead_letters::{DeadLetters, LetterError};
+use super::detached::run_detached;
+use super::enqueue::{ANSWER_DEADLINE, EnqueueError};
+use crate::domain::catalog::{RecordType, Refusal};
+use crate::domain::dead_letter::{Bytes, DeadLetter};
+use crate::domain::id::IdSource;
+use crate::domain::receipt::{Place, Receipt};
+use crate::domain::record::{OutgoingRecord, header};
+use crate::kafka::{ProduceError, Producer};
+use crate::store::IndexedLetter;
+
+/// A claim of a replay that has no outcome after this was left by a crash. Twice as long as
+/// the producer tries, so that no record of it can still be on its way.
+const CLAIM_STALE: Duration = Duration::from_secs(60);
+
+/// Why a dead letter was not replayed.
+#[derive(Debug, Error)]
+pub enum ReplayError {
+    /// The letter cannot be had, or is not open.
+    #[error(transparent)]
+    Letter(#[from] LetterError),
+    /// The fixed payload is not valid; nothing was written.
+    #[error("the payload is not valid")]
+    Payload(Refusal),
+    /// The letter is of no type of the catalog, or is no dead letter at all.
+    #[error("{0}")]
+    NotReplayable(String),
+    /// The record was not written, or may not have been.
+    #[error(transparent)]
+    Enqueue(#[from] EnqueueError),
+}
+
+/// A dead letter that was sent again.
+#[derive(Debug)]
+pub struct Replayed {
+    /// The receipt of the new record. Its id is the one the message always had.
+    pub receipt: Receipt,
+    /// Names this replay; the new record carries it.
+    pub replay_id: Uuid,
+}
+
+/// Sends dead letters again. Cheap to clone.
+#[derive(Clone)]
+pub struct Replay {
+    letters: DeadLetters,
+    producer: Producer,
+    ids: Arc<IdSource>,
+    tracker: TaskTracker,
+}
+
+impl Replay {
+    /// The use case, on these parts.
+    pub fn new(
+        letters: DeadLetters,
+        producer: Producer,
+        ids: Arc<IdSource>,
+        tracker: TaskTracker,
+    ) -> Self {
+        Self { letters, producer, ids, tracker }
+    }
+
+    /// Replays an open letter; `payload` is the fixed one, if it is to be fixed.
+    ///
+    /// The letter is claimed before the record is sent: a second call in the meantime is
+    /// refused, and a crash in between leaves the letter open.
+    pub async fn replay(
+        &self,
+        partition: i32,
+        offset: i64,
+        payload: Option<&[u8]>,
+    ) -> Result<Replayed, ReplayError> {
+        let (summary, letter) = self.letters.read(partition, offset).await?;
+        let letter =
+            letter.ok_or_else(|| ReplayError::NotReplayable(summary.error_message.clone()))?;
+        let record_type = self.letters.catalog.by_topic(&letter.original_topic).ok_or_else(|| {
+            ReplayError::NotReplayable(format!(
+                "the topic {} is not in the catalog any more; discard the letter, or add the type",
+                letter.original_topic
+            ))
+        })?;
+        if self.producer.is_away() {
+            return Err(EnqueueError::Away.into());
+        }
+        let now_ms = self.letters.clock.now_ms();
+        let replay_id = self.ids.next(now_ms);
+        let (record, key) = compose(&letter, &summary, record_type, payload, replay_id, now_ms)?;
+        let stale_ms = i64::try_from(CLAIM_STALE.as_millis()).unwrap_or(i64::MAX / 2);
+        self.letters.claim(&summary, replay_id, now_ms - stale_ms).await?;
+        let place = self.send(&summary, record, replay_id).await?;
+        let receipt = Receipt::new(summary.message_id, &record_type.name, place, &key, now_ms);
+        Ok(Replayed { receipt, replay_id })
+    }
+
+    async fn send(
+        &self,
+        letter: &IndexedLetter,
+        record: OutgoingRecord,
+        replay_id: Uuid,
+    ) -> Result<Place, ReplayError> {
+        let (producer, letters) = (self.producer.clone(), self.letters.clone());
+        let letter_place = letter.place.clone();
+        let id = letter.message_id;
+        let work = async move {
+            let sent = producer.send(&record).await;
+            let settled = match &sent {
+                Ok(place) => {
+                    let now_ms = letters.clock.now_ms();
+                    letters.store.settle_replay(&letter_place, replay_id, place, now_ms).await
+                }
+                // It may have been written: the claim stays until it is stale.
+                Err(ProduceError::Unknown(_)) => Ok(()),
+                Err(_) => letters.store.abandon_replay(&letter_place, replay_id).await,
+            };
+            if let Err(error) = settled {
+                tracing::error!(job.id = %id, %error, "a replay was not recorded");
+            }
+            sent
+        };
+        match run_detached(&self.tracker, ANSWER_DEADLINE, work).await {
+            Some(Ok(place)) => Ok(place),
+            Some(Err(error)) => Err(EnqueueError::from_produce(error, id).into()),
+            None => Err(EnqueueError::OutcomeUnknown { id }.into()),
+        }
+    }
+}
+
+/// The record to send, and its key as text.
+fn compose(
+    letter: &DeadLetter,
+    summary: &IndexedLetter,
+    record_type: &RecordType,
+    payload: Option<&[u8]>,
+    replay_id: Uuid,
+    now_ms: i64,
+) -> Result<(OutgoingRecord, String), ReplayError> {
+    let unreadable = || ReplayError::NotReplayable("its original bytes cannot be read".to_owned());
+    let (key, value) = match payload {
+        Some(payload) => {
+            let accepted = record_type.accept(payload).map_err(ReplayError::Payload)?;
+            (Some(accepted.key.into_bytes()), Some(accepted.value))
+        }
+        None => (bytes(letter.original_key.as_ref()), bytes(letter.original_value.as_ref())),
+    };
+    if payload.is_none() && value.is_none() && letter.original_value.is_some() {
+        return Err(unreadable());
+    }
+    let mut headers = letter.headers();
+    headers.set(header::MESSAGE_ID, summary.message_id.to_string());
+    headers.set(header::REPLAY_ID, replay_id.to_string());
+    // Other groups on the topic have run the record already.
+    let group = letter.group.as_deref().unwrap_or(&record_type.group);
+    headers.set(header::TARGET_GROUP, group);
+    let key_text = String::from_utf8_lossy(key.as_deref().unwrap_or_default()).into_owned();
+    let record = OutgoingRecord {
+        topic: letter.original_topic.clone(),
+        key,
+        value,
+        headers,
+        // The time of the replay: under its first one, retention might take it at once.
+        timestamp_ms: now_ms,
+    };
+    Ok((record, key_text))
+}
+
+fn bytes(wrapped: Option<&Bytes>) -> Option<Vec<u8>> {
+    wrapped.and_then(Bytes::to_bytes)
+}

@@ -1,0 +1,23 @@
+//! The built-in catalog: the background work of a waitlist platform.
+//!
+//! Owns its payload types, one file each: a struct whose declaration is also its
+//! validation, its schema and what its handler gets. Stands on `domain` alone where it
+//! declares; nothing but `app` names it.
+//!
+//! To add a type: write its file, then its line in [`catalog`].
+
+pub mod analytics;
+mod catalog;
+pub mod email;
+pub mod events;
+mod examples;
+pub mod fraud;
+pub mod position;
+pub mod reward;
+pub mod send_email;
+pub mod webhook;
+
+pub use catalog::{catalog, dead_letters};
+
+#[cfg(test)]
+mod tests;

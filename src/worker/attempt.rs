@@ -1,0 +1,92 @@
+//! One attempt at one job: read the record, check the payload, run the handler within its
+//! time limit and behind a panic boundary.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+
+use super::Runnable;
+use crate::domain::catalog::Refusal;
+use crate::domain::fault::Fault;
+use crate::domain::handler::{Failure, Job, Outcome};
+use crate::domain::record::Record;
+
+/// How many faults of a payload go into the error of a dead letter.
+const FAULTS_SHOWN_MAX: usize = 10;
+
+/// How an attempt ended.
+pub(super) enum Attempted {
+    /// The record is for another group.
+    Passed,
+    /// It ran.
+    Ran(Outcome),
+}
+
+/// Runs one attempt. It always comes to an end, whatever the record holds.
+pub(super) async fn run(
+    runnable: &Runnable,
+    record: Arc<Record>,
+    group: &str,
+    attempt: u32,
+    timeout: Duration,
+) -> Attempted {
+    if !record.is_for(group) {
+        return Attempted::Passed;
+    }
+    let job = match job_of(runnable, record, attempt) {
+        Ok(job) => job,
+        Err(failure) => return Attempted::Ran(Outcome::Fail(failure)),
+    };
+    let run = AssertUnwindSafe(runnable.handler.run(&job)).catch_unwind();
+    let outcome = match tokio::time::timeout(timeout, run).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(panic)) => Outcome::Retry(Failure::new("panic", panic_message(panic.as_ref()))),
+        Err(_) => Outcome::Retry(Failure::new(
+            "timeout",
+            format!("the attempt took longer than {} s", timeout.as_secs()),
+        )),
+    };
+    Attempted::Ran(outcome)
+}
+
+/// The job in a record. Any client may have written it, so anything may be wrong.
+fn job_of(runnable: &Runnable, record: Arc<Record>, attempt: u32) -> Result<Job, Failure> {
+    let Some(value) = record.value.as_deref() else {
+        return Err(Failure::new("no_value", "the record has no value (a tombstone)"));
+    };
+    let accepted = runnable.record_type.accept(value).map_err(|refusal| match refusal {
+        Refusal::NotJson { detail } => Failure::new("not_json", detail),
+        Refusal::Invalid(faults) => invalid(&faults),
+    })?;
+    Ok(Job {
+        id: record.message_id(),
+        type_name: runnable.record_type.name.as_str().into(),
+        attempt,
+        payload: accepted.payload,
+        record,
+    })
+}
+
+fn invalid(faults: &[Fault]) -> Failure {
+    let mut chain: Vec<String> = faults
+        .iter()
+        .take(FAULTS_SHOWN_MAX)
+        .map(|fault| format!("{}: {}", fault.pointer, fault.detail))
+        .collect();
+    if let Some(more) = faults.len().checked_sub(FAULTS_SHOWN_MAX).filter(|more| *more > 0) {
+        chain.push(format!("and {more} more"));
+    }
+    let message = format!("the payload is not valid: {}", chain.join("; "));
+    Failure { class: "invalid_payload".to_owned(), message, chain }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let said = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("the handler panicked: {}", said.unwrap_or("without a message"))
+}

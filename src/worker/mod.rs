@@ -1,0 +1,92 @@
+//! The pool: one member per consumer group, many jobs at once.
+//!
+//! Owns how jobs are run: attempts with their time limit and panic boundary, and the loop
+//! that carries what happens in Kafka to the [dispatcher](crate::domain::dispatch) and its
+//! decisions back. Which job may start, wait or die is decided there, not here. Never names
+//! the gateway.
+
+mod attempt;
+mod group;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::domain::catalog::{Catalog, RecordType};
+use crate::domain::clock::SharedClock;
+use crate::domain::dispatch::Limits;
+use crate::domain::handler::Handler;
+use crate::kafka::{KafkaFault, KafkaSettings};
+use crate::operations::Undertaker;
+use group::Group;
+
+/// How the pool runs jobs.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolSettings {
+    /// How much each group may hold at once.
+    pub limits: Limits,
+    /// How long one attempt may take. It ends as a retry.
+    pub attempt_timeout: Duration,
+    /// How long a stop waits for running jobs; what has not ended runs again elsewhere.
+    pub drain_timeout: Duration,
+}
+
+impl PoolSettings {
+    /// 30 s is what a mail server or a webhook may take; 15 s to drain leave room for the
+    /// rest of a stop within 25 s.
+    pub const DEFAULT: Self = Self {
+        limits: Limits::DEFAULT,
+        attempt_timeout: Duration::from_secs(30),
+        drain_timeout: Duration::from_secs(15),
+    };
+}
+
+/// Handlers by the name of their type.
+pub type Handlers = HashMap<String, Arc<dyn Handler>>;
+
+/// A type with what runs it.
+#[derive(Clone)]
+struct Runnable {
+    record_type: Arc<RecordType>,
+    handler: Arc<dyn Handler>,
+}
+
+/// Runs the jobs of every group that has a handler.
+pub struct Pool {
+    /// The parts that every group shares.
+    pub kafka: KafkaSettings,
+    /// Every type.
+    pub catalog: Arc<Catalog>,
+    /// What runs them. A type without a handler is not consumed: its jobs stay in Kafka.
+    pub handlers: Handlers,
+    /// Buries what fails.
+    pub undertaker: Undertaker,
+    /// The one clock.
+    pub clock: SharedClock,
+    /// Limits.
+    pub settings: PoolSettings,
+}
+
+impl Pool {
+    /// Joins the groups and starts running their jobs on the tracker, until the stop. Every
+    /// task ends within the drain timeout and what closing a membership takes.
+    pub fn start(self, tracker: &TaskTracker, stop: &CancellationToken) -> Result<(), KafkaFault> {
+        let mut groups: HashMap<&str, Vec<Runnable>> = HashMap::new();
+        for record_type in self.catalog.iter() {
+            if let Some(handler) = self.handlers.get(&record_type.name) {
+                groups.entry(&record_type.group).or_default().push(Runnable {
+                    record_type: Arc::clone(record_type),
+                    handler: Arc::clone(handler),
+                });
+            }
+        }
+        for (name, types) in groups {
+            let group = Group::join(&self, name, types, tracker.clone())?;
+            tracker.spawn(group.run(stop.clone()));
+        }
+        Ok(())
+    }
+}
