@@ -27,7 +27,7 @@ use crate::waitlist::send_email::SendEmail;
 use crate::worker::{Handlers, Pool, PoolSettings};
 
 /// How long a start waits for Kafka to answer its first questions.
-const KAFKA_WAIT: Duration = Duration::from_secs(60);
+const KAFKA_WAIT: Duration = Duration::from_mins(1);
 /// How long it waits between two of them.
 const KAFKA_RETRY: Duration = Duration::from_millis(500);
 /// How long answers that are under way may take once the stop has come: the deadline of an
@@ -49,6 +49,7 @@ pub(super) async fn serve(settings: Settings, catalog: Arc<Catalog>) -> anyhow::
         settings.listen,
         settings.listen.port()
     );
+    KafkaSettings::check(&settings.kafka_properties)?;
     log_settings(&settings);
     tokio::select! {
         result = start_and_serve(&settings, catalog, signals.first()) => result,
@@ -83,25 +84,19 @@ async fn start_and_serve(
 
 /// An outside Kafka, or one of our own.
 async fn start_kafka(settings: &Settings) -> anyhow::Result<(Option<LocalKafka>, KafkaSettings)> {
-    let (local, brokers) = match &settings.kafka_brokers {
-        Some(brokers) => (None, brokers.clone()),
-        None => {
-            let local = LocalKafka::start(
-                BrokerSettings {
-                    kafka_home: settings.kafka_home.clone(),
-                    ..BrokerSettings::new(&settings.data_dir)
-                },
-                welcome::progress,
-            )
-            .await
-            .context("the local Kafka could not be started")?;
-            let brokers = local.bootstrap_servers().to_owned();
-            (Some(local), brokers)
-        }
+    let properties = settings.kafka_properties.clone();
+    if let Some(brokers) = settings.kafka_brokers.clone() {
+        return Ok((None, KafkaSettings { brokers, properties }));
+    }
+    let broker_settings = BrokerSettings {
+        kafka_home: settings.kafka_home.clone(),
+        ..BrokerSettings::new(&settings.data_dir)
     };
-    let kafka = KafkaSettings { brokers, properties: settings.kafka_properties.clone() };
-    kafka.check()?;
-    Ok((local, kafka))
+    let local = LocalKafka::start(broker_settings, welcome::progress)
+        .await
+        .context("the local Kafka could not be started")?;
+    let brokers = local.bootstrap_servers().to_owned();
+    Ok((Some(local), KafkaSettings { brokers, properties }))
 }
 
 /// The parts between Kafka and the signal to stop.

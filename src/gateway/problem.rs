@@ -26,7 +26,7 @@ pub(super) struct Problem {
     /// `urn:jobgate:problem:<slug>`; clients decide by it.
     #[serde(rename = "type")]
     #[schema(example = "urn:jobgate:problem:invalid-payload")]
-    problem_type: String,
+    urn: String,
     /// What kind of problem it is.
     title: &'static str,
     /// The HTTP status.
@@ -69,7 +69,7 @@ impl Problem {
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
         Self {
-            problem_type: format!("urn:jobgate:problem:{slug}"),
+            urn: format!("urn:jobgate:problem:{slug}"),
             title,
             status: status.as_u16(),
             detail: detail.into(),

@@ -1,11 +1,13 @@
 //! Topics: creates what is missing, reports what has drifted from the catalog.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::Metadata;
 
 use super::error::KafkaFault;
 use super::settings::KafkaSettings;
@@ -18,9 +20,13 @@ const REPLICATION: i32 = 3;
 /// With three replicas, two must have a record: one broker may be away.
 const MIN_INSYNC: i32 = 2;
 
+/// How often leaders are looked for, and for how long in all: 10 s.
+const LEADER_LOOK: Duration = Duration::from_millis(100);
+const LEADER_LOOKS_MAX: u32 = 100;
+
 /// Asks and changes the cluster.
 pub struct Admin {
-    client: AdminClient<DefaultClientContext>,
+    client: Arc<AdminClient<DefaultClientContext>>,
 }
 
 /// What became of the catalog's topics.
@@ -49,12 +55,40 @@ pub struct TopicDrift {
     pub actual: String,
 }
 
+/// What the cluster's metadata says.
+struct Cluster {
+    brokers: i32,
+    topics: HashMap<String, Topic>,
+}
+
+struct Topic {
+    partitions: i32,
+    replicas: i32,
+    has_leaders: bool,
+}
+
+impl Cluster {
+    fn of(metadata: &Metadata) -> Self {
+        let count = |length| i32::try_from(length).unwrap_or(i32::MAX);
+        let topics = metadata.topics().iter().map(|topic| {
+            let partitions = topic.partitions();
+            let described = Topic {
+                partitions: count(partitions.len()),
+                replicas: partitions.first().map_or(0, |first| count(first.replicas().len())),
+                has_leaders: partitions.iter().all(|partition| partition.leader() >= 0),
+            };
+            (topic.name().to_owned(), described)
+        });
+        Self { brokers: count(metadata.brokers().len()), topics: topics.collect() }
+    }
+}
+
 impl Admin {
     /// An admin of this cluster.
     pub fn new(settings: &KafkaSettings) -> Result<Self, KafkaFault> {
-        let client =
-            settings.client("admin").create().map_err(KafkaFault::failed("set up an admin"))?;
-        Ok(Self { client })
+        let client = settings.client("admin").create();
+        let client = client.map_err(KafkaFault::failed("set up an admin"))?;
+        Ok(Self { client: Arc::new(client) })
     }
 
     /// Makes the topics that are missing (unless told not to) and compares the others.
@@ -63,35 +97,46 @@ impl Admin {
         topics: &[TopicSpec],
         may_create: bool,
     ) -> Result<TopicReport, KafkaFault> {
-        let (brokers, existing) = self.describe().await?;
-        let replication = brokers.clamp(1, REPLICATION);
+        let cluster = self.describe().await?;
+        let replication = cluster.brokers.clamp(1, REPLICATION);
         let mut report = TopicReport { replication, ..TopicReport::default() };
         let (present, absent): (Vec<_>, Vec<_>) =
-            topics.iter().partition(|topic| existing.contains_key(&topic.name));
+            topics.iter().partition(|topic| cluster.topics.contains_key(&topic.name));
         if may_create {
             report.created = self.create(&absent, replication).await?;
+            if !absent.is_empty() {
+                self.wait_for_leaders(topics).await?;
+            }
         } else {
             report.missing = absent.iter().map(|topic| topic.name.clone()).collect();
         }
-        report.drift = self.drift(&present, &existing).await?;
+        report.drift = self.drift(&present, &cluster).await?;
         Ok(report)
     }
 
-    /// How many brokers there are, and the partitions and replicas of each topic.
-    async fn describe(&self) -> Result<(i32, HashMap<String, (i32, i32)>), KafkaFault> {
-        let call = || {
-            self.client.inner().fetch_metadata(None, CALL_TIMEOUT).map(|metadata| {
-                let brokers = i32::try_from(metadata.brokers().len()).unwrap_or(i32::MAX);
-                let topics = metadata.topics().iter().map(|topic| {
-                    let partitions = i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX);
-                    let replicas = topic.partitions().first().map_or(0, |p| p.replicas().len());
-                    let replicas = i32::try_from(replicas).unwrap_or(i32::MAX);
-                    (topic.name().to_owned(), (partitions, replicas))
-                });
-                (brokers, topics.collect())
-            })
-        };
-        tokio::task::block_in_place(call).map_err(KafkaFault::failed("list its topics"))
+    async fn describe(&self) -> Result<Cluster, KafkaFault> {
+        let client = Arc::clone(&self.client);
+        tokio::task::spawn_blocking(move || {
+            client.inner().fetch_metadata(None, CALL_TIMEOUT).map(|found| Cluster::of(&found))
+        })
+        .await
+        .map_err(|_| KafkaFault::Stopping)?
+        .map_err(KafkaFault::failed("list its topics"))
+    }
+
+    /// Waits until each partition of these topics has a leader: a new one takes a moment.
+    async fn wait_for_leaders(&self, topics: &[TopicSpec]) -> Result<(), KafkaFault> {
+        for _ in 0..LEADER_LOOKS_MAX {
+            let cluster = self.describe().await?;
+            let is_led = |topic: &TopicSpec| {
+                cluster.topics.get(&topic.name).is_some_and(|topic| topic.has_leaders)
+            };
+            if topics.iter().all(is_led) {
+                return Ok(());
+            }
+            tokio::time::sleep(LEADER_LOOK).await;
+        }
+        Err(KafkaFault::Missing { what: "a leader of each partition".to_owned() })
     }
 
     async fn create(
@@ -139,7 +184,7 @@ impl Admin {
     async fn drift(
         &self,
         topics: &[&TopicSpec],
-        existing: &HashMap<String, (i32, i32)>,
+        cluster: &Cluster,
     ) -> Result<Vec<TopicDrift>, KafkaFault> {
         if topics.is_empty() {
             return Ok(Vec::new());
@@ -158,7 +203,9 @@ impl Admin {
                 let topic = topic.name.clone();
                 drift.push(TopicDrift { topic, setting, declared, actual });
             };
-            let (partitions, replicas) = existing.get(&topic.name).copied().unwrap_or_default();
+            let Some(&Topic { partitions, replicas, .. }) = cluster.topics.get(&topic.name) else {
+                continue;
+            };
             if partitions < topic.partitions {
                 note("partitions", topic.partitions.to_string(), partitions.to_string());
             }

@@ -21,7 +21,7 @@ use crate::store::IndexedLetter;
 
 /// A claim of a replay that has no outcome after this was left by a crash. Twice as long as
 /// the producer tries, so that no record of it can still be on its way.
-const CLAIM_STALE: Duration = Duration::from_secs(60);
+const CLAIM_STALE: Duration = Duration::from_mins(1);
 
 /// Why a dead letter was not replayed.
 #[derive(Debug, Error)]

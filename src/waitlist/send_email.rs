@@ -35,7 +35,7 @@ impl SendEmail {
             Outcome::Fail(Failure::new("template", error.to_string()))
         })?;
         let mail = Mail { message_id: job.id, to, kind: kind.to_owned(), rendered };
-        self.mailer.send(&mail, self.clock.now_ms()).await.map_err(outcome)?;
+        self.mailer.send(&mail, self.clock.now_ms()).await.map_err(|error| outcome(&error))?;
         Ok(())
     }
 
@@ -60,9 +60,9 @@ impl Handler for SendEmail {
     }
 }
 
-fn outcome(error: SendError) -> Outcome {
-    let failure = |class| Failure::caused_by(class, error.to_string(), &error);
-    match &error {
+fn outcome(error: &SendError) -> Outcome {
+    let failure = |class| Failure::caused_by(class, error.to_string(), error);
+    match error {
         SendError::Unavailable { .. } => Outcome::Unavailable(failure("mail_server_away")),
         SendError::Retry { .. } => Outcome::Retry(failure("mail_deferred")),
         SendError::Rejected { .. } => Outcome::Fail(failure("mail_rejected")),

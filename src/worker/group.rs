@@ -24,7 +24,7 @@ const COMMIT_EVERY: Duration = Duration::from_millis(500);
 /// How long a rebalance waits for the jobs of the partitions that go.
 const REVOKE_DRAIN: Duration = Duration::from_secs(5);
 /// The longest sleep while nothing is due.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// A member of a consumer group.
 pub(super) struct Group {
@@ -241,7 +241,7 @@ impl Group {
 
     fn reported(&mut self, report: Report) {
         match report {
-            Report::Ended { ticket, record, attempted } => self.ended(&ticket, &record, attempted),
+            Report::Ended { ticket, record, attempted } => self.ended(&ticket, &record, &attempted),
             Report::Buried { ticket, is_buried } => {
                 // Not buried: the stop came first. The offset stays open and the record
                 // runs again elsewhere.
@@ -260,8 +260,8 @@ impl Group {
         }
     }
 
-    fn ended(&mut self, ticket: &Ticket, record: &Arc<Record>, attempted: Attempted) {
-        let (end, failure) = match &attempted {
+    fn ended(&mut self, ticket: &Ticket, record: &Arc<Record>, attempted: &Attempted) {
+        let (end, failure) = match attempted {
             Attempted::Passed => (End::Passed, None),
             Attempted::Ran(Outcome::Done) => (End::Done, None),
             Attempted::Ran(Outcome::Fail(failure)) => (End::Fail, Some(failure)),
