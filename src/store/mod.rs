@@ -97,14 +97,4 @@ fn sqlite_pool(connections_max: u32) -> AnyPoolOptions {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_database_is_made_once_and_opened_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("jobgate.db");
-        Store::open_sqlite(&path).await.unwrap().close().await;
-        Store::open_sqlite(&path).await.unwrap().ping().await.unwrap();
-    }
-}
+mod tests;

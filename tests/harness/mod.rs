@@ -222,7 +222,8 @@ async fn spawn(dir: &Path, options: &Options) -> (Child, String) {
         panic!("jobgate did not start; its log:\n{log}");
     };
     // The rest of its output is of no interest, but the pipe must not break.
-    tokio::task::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    tokio_util::task::TaskTracker::new()
+        .spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     (child, base)
 }
 

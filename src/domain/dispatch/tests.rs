@@ -111,13 +111,10 @@ fn used_up_attempts_are_a_dead_letter_while_the_type_succeeds_for_others() {
     arrive(&mut machine, &id, 1, "good");
     let starts = start_all(&mut machine, NOW);
     done(&mut machine, &starts[1], NOW + 5);
-    let mut now_ms = NOW + 10;
-    let Verdict::RetryAt { at_ms } =
-        machine.ended(&starts[0].ticket, &End::Retry("no"), now_ms, 0.0)
-    else {
+    let verdict = machine.ended(&starts[0].ticket, &End::Retry("no"), NOW + 10, 0.0);
+    let Verdict::RetryAt { at_ms: mut now_ms } = verdict else {
         panic!("a first failure is retried")
     };
-    now_ms = at_ms;
     let (_, verdict) = exhaust(&mut machine, &mut now_ms);
     assert_eq!(verdict, Verdict::DeadLetter { attempts: 5 });
 }
@@ -169,7 +166,7 @@ fn an_outage_spends_no_attempt_and_pauses_only_its_type() {
     );
     arrive(&mut machine, &b, 0, "k");
     assert_eq!(start_all(&mut machine, NOW).len(), 1, "type b goes on");
-    let mut now_ms = NOW;
+    let mut now_ms;
     for _ in 0..50 {
         now_ms = machine.next_wakeup_ms().unwrap();
         let probe = machine.next(now_ms).unwrap();
@@ -273,6 +270,10 @@ fn random_lives_keep_the_promises() {
     }
 }
 
+fn index_of(start: &Start<i64>) -> usize {
+    usize::try_from(*start.item).unwrap()
+}
+
 fn live(seed: u64) {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut random = move |below: u64| {
@@ -292,13 +293,13 @@ fn live(seed: u64) {
     let (mut now_ms, mut next) = (NOW, 0_usize);
     while is_ended.iter().any(|ended| !ended) {
         if next < keys.len() && random(3) > 0 {
-            arrive(&mut machine, &id, next as i64, &keys[next]);
+            arrive(&mut machine, &id, i64::try_from(next).unwrap(), &keys[next]);
             next += 1;
         }
         while let Some(start) = machine.next(now_ms) {
-            let key = &keys[*start.item as usize];
+            let key = &keys[index_of(&start)];
             assert!(
-                running.iter().all(|other| &keys[*other.item as usize] != key),
+                running.iter().all(|other| &keys[index_of(other)] != key),
                 "seed {seed}: one at a time per key"
             );
             running.push(start);
@@ -321,8 +322,8 @@ fn live(seed: u64) {
             machine.buried(&start.ticket);
         }
         if matches!(verdict, Verdict::DeadLetter { .. } | Verdict::Finished { .. }) {
-            is_ended[*start.item as usize] = true;
-            ended_by_key.entry(&keys[*start.item as usize]).or_default().push(*start.item);
+            is_ended[index_of(&start)] = true;
+            ended_by_key.entry(&keys[index_of(&start)]).or_default().push(*start.item);
         }
         let first_open = is_ended.iter().position(|ended| !ended).unwrap_or(keys.len());
         if let Some(offset) = committable(&machine, &id) {

@@ -1,0 +1,251 @@
+//! The tables, on a real database in a temporary directory.
+
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::receipt::Place;
+
+const DLQ: &str = "waitlist.dlq";
+const NOW: i64 = 1_735_689_600_000;
+
+async fn store() -> (Store, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_sqlite(&dir.path().join("t.db")).await.unwrap();
+    (store, dir)
+}
+
+fn letter(partition: i32, offset: i64, failed_at_ms: i64) -> IndexedLetter {
+    IndexedLetter {
+        place: Place { topic: DLQ.into(), partition, offset },
+        message_id: Uuid::from_u128(u128::try_from(offset).unwrap() * 10 + 1),
+        type_name: Some("email.welcome".into()),
+        group: Some("email-workers".into()),
+        original: Place { topic: "waitlist.email.welcome".into(), partition: 3, offset: 7 },
+        original_key: Some("k".into()),
+        original_time_ms: Some(NOW - 1),
+        attempts: 2,
+        error_class: "class".into(),
+        error_message: "message".into(),
+        error_chain: vec!["cause".into(), "its \"cause\"".into()],
+        fingerprint: "f00d".into(),
+        failed_at_ms,
+        state: LetterState::Open,
+    }
+}
+
+async fn index(store: &Store, letters: &[IndexedLetter]) {
+    for partition in 0..3 {
+        store.begin_index(DLQ, partition, 0).await.unwrap();
+        let of_partition: Vec<_> =
+            letters.iter().filter(|l| l.place.partition == partition).cloned().collect();
+        let next = of_partition.last().map_or(0, |letter| letter.place.offset + 1);
+        store.index_letters(DLQ, partition, 0, next, &of_partition).await.unwrap().unwrap();
+    }
+}
+
+async fn all(store: &Store, filter: &LetterFilter) -> Vec<IndexedLetter> {
+    store.letters(DLQ, filter, None, 1_000).await.unwrap()
+}
+
+fn state_is(state: LetterState) -> LetterFilter {
+    LetterFilter { state: Some(state), ..LetterFilter::default() }
+}
+
+#[tokio::test]
+async fn a_letter_comes_back_as_it_went_in() {
+    let (store, _dir) = store().await;
+    let bare = IndexedLetter {
+        type_name: None,
+        group: None,
+        original_key: None,
+        original_time_ms: None,
+        error_chain: Vec::new(),
+        ..letter(1, 0, NOW + 1)
+    };
+    index(&store, &[letter(0, 0, NOW), bare.clone()]).await;
+    assert_eq!(all(&store, &LetterFilter::default()).await, [bare.clone(), letter(0, 0, NOW)]);
+    assert_eq!(store.letter(&bare.place).await.unwrap(), Some(bare));
+    let elsewhere = Place { topic: DLQ.into(), partition: 2, offset: 9 };
+    assert_eq!(store.letter(&elsewhere).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_nul_from_another_client_is_no_obstacle() {
+    let (store, _dir) = store().await;
+    let nul = IndexedLetter { error_message: "a\0b".into(), ..letter(0, 0, NOW) };
+    index(&store, &[nul]).await;
+    let read = all(&store, &LetterFilter::default()).await;
+    assert_eq!(read[0].error_message, "a\u{fffd}b");
+}
+
+#[tokio::test]
+async fn pages_neither_repeat_nor_skip_while_new_letters_come() {
+    let (store, _dir) = store().await;
+    // Ten letters, several of the same millisecond, over three partitions.
+    let letters: Vec<_> =
+        (0..10_i32).map(|n| letter(n % 3, i64::from(n / 3), NOW + i64::from(n / 4))).collect();
+    index(&store, &letters).await;
+    let mut seen: Vec<Place> = Vec::new();
+    let mut cursor = None;
+    let filter = LetterFilter::default();
+    loop {
+        let page = store.letters(DLQ, &filter, cursor, 3).await.unwrap();
+        let Some(last) = page.last() else { break };
+        cursor = Cursor::decode(&Cursor::after(last).encode());
+        assert!(cursor.is_some());
+        seen.extend(page.iter().map(|letter| letter.place.clone()));
+        // A newer one comes between the pages.
+        let newer = letter(2, 50 + i64::try_from(seen.len()).unwrap(), NOW + 100);
+        let from = store.index_progress(DLQ).await.unwrap()[2].1;
+        let next = newer.place.offset + 1;
+        store.index_letters(DLQ, 2, from, next, &[newer]).await.unwrap().unwrap();
+    }
+    let mut expected: Vec<_> = letters.iter().map(|letter| letter.place.clone()).collect();
+    expected.sort();
+    let mut sorted = seen.clone();
+    sorted.sort();
+    assert_eq!(sorted, expected);
+}
+
+#[tokio::test]
+async fn filters_and_their_count_agree() {
+    let (store, _dir) = store().await;
+    let other = IndexedLetter {
+        type_name: Some("email.milestone".into()),
+        original: Place { topic: "waitlist.email.milestone".into(), partition: 0, offset: 0 },
+        ..letter(1, 0, NOW)
+    };
+    index(&store, &[letter(0, 0, NOW), letter(0, 1, NOW), other]).await;
+    let by_type =
+        LetterFilter { type_name: Some("email.milestone".into()), ..LetterFilter::default() };
+    let by_topic =
+        LetterFilter { topic: Some("waitlist.email.welcome".into()), ..LetterFilter::default() };
+    let by_id = LetterFilter { message_id: Some(Uuid::from_u128(11)), ..LetterFilter::default() };
+    for (filter, count) in [
+        (LetterFilter::default(), 3),
+        (by_type, 1),
+        (by_topic, 2),
+        (by_id, 1),
+        (state_is(LetterState::Open), 3),
+        (state_is(LetterState::Discarded), 0),
+    ] {
+        assert_eq!(store.count_letters(DLQ, &filter).await.unwrap(), count, "{filter:?}");
+        assert_eq!(all(&store, &filter).await.len(), usize::try_from(count).unwrap());
+    }
+    assert_eq!(store.count_letters("another.dlq", &LetterFilter::default()).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn only_one_indexer_moves_the_index_and_a_rebuild_is_noticed() {
+    let (store, _dir) = store().await;
+    index(&store, &[letter(0, 0, NOW)]).await;
+    let late = store.index_letters(DLQ, 0, 0, 1, &[letter(0, 0, NOW)]).await.unwrap();
+    assert_eq!(late, Err(IndexMoved), "somebody else was there first");
+    store.clear_index(DLQ).await.unwrap();
+    assert!(all(&store, &LetterFilter::default()).await.is_empty());
+    let blind = store.index_letters(DLQ, 0, 1, 2, &[letter(0, 1, NOW)]).await.unwrap();
+    assert_eq!(blind, Err(IndexMoved), "an indexer at work notices the rebuild");
+    assert_eq!(store.index_progress(DLQ).await.unwrap(), [(0, 0), (1, 0), (2, 0)]);
+}
+
+#[tokio::test]
+async fn retention_takes_letters_out_of_the_index() {
+    let (store, _dir) = store().await;
+    index(&store, &[letter(0, 0, NOW), letter(0, 1, NOW), letter(1, 0, NOW)]).await;
+    assert_eq!(store.forget_letters_below(DLQ, 0, 1).await.unwrap(), 1);
+    assert_eq!(store.count_letters(DLQ, &LetterFilter::default()).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_replay_is_claimed_settled_and_resolved_once() {
+    let (store, _dir) = store().await;
+    let letter = letter(0, 0, NOW);
+    index(&store, std::slice::from_ref(&letter)).await;
+    let (place, id) = (&letter.place, letter.message_id);
+    let (first, second) = (Uuid::from_u128(100), Uuid::from_u128(200));
+    let claim = |replay, now_ms| store.claim_replay(place, id, replay, now_ms, now_ms - 60_000);
+    assert_eq!(claim(first, NOW).await.unwrap(), Claim::Taken);
+    assert_eq!(claim(second, NOW + 1).await.unwrap(), Claim::Busy);
+    assert_eq!(all(&store, &state_is(LetterState::Open)).await.len(), 1, "open until it is sent");
+
+    let receipt = Place { topic: "waitlist.email.welcome".into(), partition: 1, offset: 5 };
+    store.settle_replay(place, first, &receipt, NOW + 2).await.unwrap();
+    let Claim::Settled(done) = claim(second, NOW + 3).await.unwrap() else { panic!("settled") };
+    assert_eq!((done.state, done.receipt), (LetterState::Replayed, Some(receipt)));
+    assert_eq!(all(&store, &state_is(LetterState::Replayed)).await.len(), 1);
+
+    store.resolve_replay(second, id, NOW + 4).await.unwrap();
+    assert_eq!(all(&store, &state_is(LetterState::Resolved)).await.len(), 0, "not its replay");
+    store.resolve_replay(first, id, NOW + 5).await.unwrap();
+    assert_eq!(all(&store, &state_is(LetterState::Resolved)).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_job_that_is_quicker_than_the_receipt_stays_resolved() {
+    let (store, _dir) = store().await;
+    let letter = letter(0, 0, NOW);
+    index(&store, std::slice::from_ref(&letter)).await;
+    let (place, id, replay) = (&letter.place, letter.message_id, Uuid::from_u128(100));
+    store.claim_replay(place, id, replay, NOW, 0).await.unwrap();
+    store.resolve_replay(replay, id, NOW + 1).await.unwrap();
+    let receipt = Place { topic: "t".into(), partition: 1, offset: 5 };
+    store.settle_replay(place, replay, &receipt, NOW + 2).await.unwrap();
+    let done = store.resolution(place, id).await.unwrap().unwrap();
+    assert_eq!((done.state, done.receipt), (LetterState::Resolved, Some(receipt)));
+}
+
+#[tokio::test]
+async fn a_claim_left_by_a_crash_is_taken_over() {
+    let (store, _dir) = store().await;
+    let letter = letter(0, 0, NOW);
+    let (place, id) = (&letter.place, letter.message_id);
+    let (crashed, next) = (Uuid::from_u128(100), Uuid::from_u128(200));
+    assert_eq!(store.claim_replay(place, id, crashed, NOW, 0).await.unwrap(), Claim::Taken);
+    let taken = store.claim_replay(place, id, next, NOW + 60_001, NOW + 1).await.unwrap();
+    assert_eq!(taken, Claim::Taken);
+    store.abandon_replay(place, crashed).await.unwrap();
+    let again = store.claim_replay(place, id, crashed, NOW + 60_002, NOW + 2).await.unwrap();
+    assert_eq!(again, Claim::Busy, "the crashed one cannot give away what is not its own");
+    store.abandon_replay(place, next).await.unwrap();
+    let free = store.claim_replay(place, id, crashed, NOW + 60_003, NOW + 3).await.unwrap();
+    assert_eq!(free, Claim::Taken);
+}
+
+#[tokio::test]
+async fn a_discard_keeps_its_reason_and_survives_a_rebuild() {
+    let (store, _dir) = store().await;
+    let letter = letter(0, 0, NOW);
+    index(&store, std::slice::from_ref(&letter)).await;
+    let (place, id) = (&letter.place, letter.message_id);
+    assert_eq!(store.discard(place, id, "a test", NOW).await.unwrap(), Claim::Taken);
+    store.clear_index(DLQ).await.unwrap();
+    store.index_letters(DLQ, 0, 0, 1, std::slice::from_ref(&letter)).await.unwrap().unwrap();
+    let listed = all(&store, &state_is(LetterState::Discarded)).await;
+    assert_eq!(listed, [IndexedLetter { state: LetterState::Discarded, ..letter.clone() }]);
+    let Claim::Settled(done) = store.discard(place, id, "again", NOW).await.unwrap() else {
+        panic!("settled")
+    };
+    assert_eq!(done.reason.as_deref(), Some("a test"));
+}
+
+#[tokio::test]
+async fn a_topic_made_anew_does_not_inherit_what_was_done() {
+    let (store, _dir) = store().await;
+    let old = letter(0, 0, NOW);
+    store.discard(&old.place, old.message_id, "old", NOW).await.unwrap();
+    let new = IndexedLetter { message_id: Uuid::from_u128(999), ..old.clone() };
+    index(&store, std::slice::from_ref(&new)).await;
+    assert_eq!(all(&store, &state_is(LetterState::Open)).await.len(), 1);
+    let replay = Uuid::from_u128(100);
+    let claim = store.claim_replay(&new.place, new.message_id, replay, NOW, 0).await.unwrap();
+    assert_eq!(claim, Claim::Taken);
+}
+
+#[tokio::test]
+async fn a_database_is_made_once_and_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("jobgate.db");
+    Store::open_sqlite(&path).await.unwrap().close().await;
+    Store::open_sqlite(&path).await.unwrap().ping().await.unwrap();
+}
