@@ -4,8 +4,10 @@
 //! machines that decide what happens next. Knows no IO: no Kafka, no database, no HTTP,
 //! and no clock but the one it is handed.
 
+pub mod actor;
 pub mod catalog;
 pub mod clock;
+pub mod counters;
 pub mod dead_letter;
 pub mod dispatch;
 pub mod fault;
@@ -13,9 +15,11 @@ pub mod handler;
 pub mod id;
 pub mod json;
 pub mod key;
+pub mod lag_status;
 pub mod offsets;
 pub mod outage;
 pub mod receipt;
 pub mod record;
 pub mod retry;
 pub mod schema;
+pub mod status;

@@ -295,6 +295,31 @@ impl Store {
             .await?;
         row.as_ref().map(letter).transpose()
     }
+
+    /// The last dead letter of the record at this place, as this group wrote it. Letters of
+    /// other systems name no group.
+    pub async fn letter_of(
+        &self,
+        dlq_topic: &str,
+        original: &Place,
+        group: &str,
+    ) -> Result<Option<IndexedLetter>, StoreError> {
+        let sql = letters!(
+            "l.*",
+            "AND l.original_partition = $6 AND l.original_offset = $7
+             AND (l.group_name IS NULL OR l.group_name = $8)
+             ORDER BY l.failed_at_ms DESC, l.dlq_partition DESC, l.dlq_offset DESC LIMIT 1"
+        );
+        let filter =
+            LetterFilter { topic: Some(original.topic.clone()), ..LetterFilter::default() };
+        let row = filtered(sql, dlq_topic, &filter)
+            .bind(i64::from(original.partition))
+            .bind(original.offset)
+            .bind(group.to_owned())
+            .fetch_optional(&self.reader)
+            .await?;
+        row.as_ref().map(letter).transpose()
+    }
 }
 
 type Query<'q> = sqlx::query::Query<'q, sqlx::Any, sqlx::any::AnyArguments>;

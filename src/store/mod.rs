@@ -7,8 +7,11 @@
 //!
 //! To add an aggregate: a migration, and a file here with a struct that borrows [`Store`].
 
+mod audit;
 mod dead_letters;
+mod instance_counters;
 mod leases;
+mod offset_resets;
 mod resolutions;
 
 use std::path::Path;
@@ -18,7 +21,9 @@ use sqlx::AnyPool;
 use sqlx::any::AnyPoolOptions;
 use thiserror::Error;
 
+pub use audit::{AuditCursor, AuditEntry};
 pub use dead_letters::{Cursor, IndexMoved, IndexedLetter, LetterFilter, LetterState};
+pub use instance_counters::{InstanceRow, PAST};
 pub use resolutions::{Claim, Resolution};
 
 /// How long a connection may be waited for. Shorter than the deadline of an HTTP answer.

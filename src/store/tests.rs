@@ -249,3 +249,19 @@ async fn a_database_is_made_once_and_opened_again() {
     Store::open_sqlite(&path).await.unwrap().close().await;
     Store::open_sqlite(&path).await.unwrap().ping().await.unwrap();
 }
+
+#[tokio::test]
+async fn the_letter_of_a_record_is_that_of_its_group() {
+    let (store, _dir) = store().await;
+    let mut old = letter(0, 0, NOW);
+    old.group = None;
+    let again = letter(1, 3, NOW + 5);
+    let other = IndexedLetter { group: Some("others".into()), ..letter(2, 4, NOW + 9) };
+    index(&store, &[old.clone(), again.clone(), other]).await;
+    let found = store.letter_of(DLQ, &again.original, "email-workers").await.unwrap();
+    assert_eq!(found, Some(again.clone()), "the last one of the group");
+    let found = store.letter_of(DLQ, &again.original, "third").await.unwrap();
+    assert_eq!(found, Some(old), "one that names no group may be anybody's");
+    let elsewhere = Place { offset: 8, ..again.original };
+    assert_eq!(store.letter_of(DLQ, &elsewhere, "email-workers").await.unwrap(), None);
+}

@@ -1,0 +1,144 @@
+//! What became of a job, worked out from what is known without a write per job.
+
+/// What became of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobState {
+    /// Its group has not finished it: it waits, runs, or is between two attempts.
+    Queued,
+    /// Its group has run it.
+    Succeeded,
+    /// Its group has given it up; the dead-letter topic holds it.
+    DeadLettered,
+    /// Its group has passed it by: an offset reset went over it, or it is for another group.
+    Skipped,
+    /// Retention has taken it before its group ran it.
+    Expired,
+}
+
+impl JobState {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Succeeded => "succeeded",
+            Self::DeadLettered => "dead_lettered",
+            Self::Skipped => "skipped",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// What is known of a record and its group. The commit must have been read before the dead
+/// letters: a letter is always written before the commit that passes its record.
+#[derive(Debug, Clone, Copy)]
+pub struct Evidence {
+    /// The record's offset; below the end of its partition.
+    pub offset: i64,
+    /// The group's next offset in the partition, if it has committed one.
+    pub commit: Option<i64>,
+    /// The first offset that retention has left.
+    pub low: i64,
+    /// Whether the group has a dead letter of the record.
+    pub has_letter: bool,
+    /// Whether the last reset over the offset went forward.
+    pub is_reset_over: bool,
+    /// Whether the record is meant for the group; true where it cannot be read any more.
+    pub is_for_group: bool,
+}
+
+/// A reset of a group's offset in one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OffsetReset {
+    /// The group's next offset before.
+    pub from_offset: i64,
+    /// The group's next offset after.
+    pub to_offset: i64,
+}
+
+impl Evidence {
+    /// What became of the job.
+    pub fn state(&self) -> JobState {
+        let is_passed = self.commit.is_some_and(|next_offset| self.offset < next_offset);
+        let is_gone = self.offset < self.low;
+        if self.has_letter && (is_passed || is_gone) {
+            JobState::DeadLettered
+        } else if !self.is_for_group || (is_passed && self.is_reset_over) {
+            JobState::Skipped
+        } else if is_passed {
+            JobState::Succeeded
+        } else if is_gone {
+            JobState::Expired
+        } else {
+            JobState::Queued
+        }
+    }
+}
+
+/// Whether a record was passed over: the last reset that touched its offset went forward.
+/// After one that went back, the group has run it. The newest reset comes first.
+pub fn is_reset_over(offset: i64, newest_first: &[OffsetReset]) -> bool {
+    newest_first
+        .iter()
+        .find_map(|reset| {
+            if (reset.from_offset..reset.to_offset).contains(&offset) {
+                Some(true)
+            } else if (reset.to_offset..reset.from_offset).contains(&offset) {
+                Some(false)
+            } else {
+                None
+            }
+        })
+        .unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECORD: Evidence = Evidence {
+        offset: 5,
+        commit: None,
+        low: 0,
+        has_letter: false,
+        is_reset_over: false,
+        is_for_group: true,
+    };
+
+    #[test]
+    fn what_the_group_has_not_passed_is_queued() {
+        assert_eq!(RECORD.state(), JobState::Queued, "a group that never committed");
+        assert_eq!(Evidence { commit: Some(5), ..RECORD }.state(), JobState::Queued);
+        let again = Evidence { commit: Some(5), has_letter: true, ..RECORD };
+        assert_eq!(again.state(), JobState::Queued, "it fails, or runs again after a reset");
+    }
+
+    #[test]
+    fn what_it_has_passed_has_succeeded_unless_something_says_otherwise() {
+        let passed = Evidence { commit: Some(6), ..RECORD };
+        assert_eq!(passed.state(), JobState::Succeeded);
+        assert_eq!(Evidence { low: 6, ..passed }.state(), JobState::Succeeded);
+        let letter = Evidence { has_letter: true, is_reset_over: true, ..passed };
+        assert_eq!(letter.state(), JobState::DeadLettered, "it ran, and failed");
+        assert_eq!(Evidence { is_reset_over: true, ..passed }.state(), JobState::Skipped);
+        assert_eq!(Evidence { is_for_group: false, ..passed }.state(), JobState::Skipped);
+    }
+
+    #[test]
+    fn what_retention_took_unrun_is_expired() {
+        let gone = Evidence { low: 6, ..RECORD };
+        assert_eq!(gone.state(), JobState::Expired);
+        assert_eq!(Evidence { commit: Some(5), ..gone }.state(), JobState::Expired);
+        assert_eq!(Evidence { has_letter: true, ..gone }.state(), JobState::DeadLettered);
+    }
+
+    #[test]
+    fn the_last_reset_over_an_offset_counts() {
+        let forward = OffsetReset { from_offset: 2, to_offset: 8 };
+        let back = OffsetReset { from_offset: 8, to_offset: 4 };
+        assert!(is_reset_over(2, &[forward]) && is_reset_over(7, &[forward]));
+        assert!(!is_reset_over(1, &[forward]) && !is_reset_over(8, &[forward]));
+        assert!(!is_reset_over(5, &[back, forward]), "it ran after the way back");
+        assert!(is_reset_over(3, &[back, forward]), "the way back did not reach it");
+        assert!(is_reset_over(5, &[forward, back]));
+    }
+}
