@@ -11,10 +11,11 @@ use rdkafka::metadata::Metadata;
 
 use super::error::KafkaFault;
 use super::settings::KafkaSettings;
+use super::topics::PartitionState;
 use crate::domain::catalog::TopicSpec;
 
 /// How long an admin call may take.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Replication where the cluster has the brokers for it.
 const REPLICATION: i32 = 3;
 /// With three replicas, two must have a record: one broker may be away.
@@ -26,7 +27,7 @@ const LEADER_LOOKS_MAX: u32 = 100;
 
 /// Asks and changes the cluster.
 pub struct Admin {
-    client: Arc<AdminClient<DefaultClientContext>>,
+    pub(super) client: Arc<AdminClient<DefaultClientContext>>,
 }
 
 /// What became of the catalog's topics.
@@ -56,16 +57,20 @@ pub struct TopicDrift {
 }
 
 /// What the cluster's metadata says.
-struct Cluster {
+pub(super) struct Cluster {
     brokers: i32,
-    topics: HashMap<String, Topic>,
+    pub(super) topics: HashMap<String, Topic>,
 }
 
-struct Topic {
+pub(super) struct Topic {
     partitions: i32,
     replicas: i32,
     has_leaders: bool,
+    pub(super) each: Vec<PartitionState>,
 }
+
+/// The settings of a topic by name; none where the cluster does not tell them.
+pub(super) type Settings = Option<HashMap<String, String>>;
 
 impl Cluster {
     fn of(metadata: &Metadata) -> Self {
@@ -76,6 +81,7 @@ impl Cluster {
                 partitions: count(partitions.len()),
                 replicas: partitions.first().map_or(0, |first| count(first.replicas().len())),
                 has_leaders: partitions.iter().all(|partition| partition.leader() >= 0),
+                each: partitions.iter().map(PartitionState::of).collect(),
             };
             (topic.name().to_owned(), described)
         });
@@ -110,11 +116,12 @@ impl Admin {
         } else {
             report.missing = absent.iter().map(|topic| topic.name.clone()).collect();
         }
-        report.drift = self.drift(&present, &cluster).await?;
+        let settings = self.settings(&present).await?;
+        report.drift = drift(&present, &cluster, &settings);
         Ok(report)
     }
 
-    async fn describe(&self) -> Result<Cluster, KafkaFault> {
+    pub(super) async fn describe(&self) -> Result<Cluster, KafkaFault> {
         let client = Arc::clone(&self.client);
         tokio::task::spawn_blocking(move || {
             client.inner().fetch_metadata(None, CALL_TIMEOUT).map(|found| Cluster::of(&found))
@@ -181,11 +188,11 @@ impl Admin {
         Ok(created)
     }
 
-    async fn drift(
+    /// The settings of these topics, which exist, in their order.
+    pub(super) async fn settings(
         &self,
         topics: &[&TopicSpec],
-        cluster: &Cluster,
-    ) -> Result<Vec<TopicDrift>, KafkaFault> {
+    ) -> Result<Vec<Settings>, KafkaFault> {
         if topics.is_empty() {
             return Ok(Vec::new());
         }
@@ -197,31 +204,43 @@ impl Admin {
             .describe_configs(&resources, &options)
             .await
             .map_err(KafkaFault::failed("describe its topics"))?;
-        let mut drift = Vec::new();
-        for (topic, config) in topics.iter().zip(described) {
-            let mut note = |setting, declared: String, actual: String| {
-                let topic = topic.name.clone();
-                drift.push(TopicDrift { topic, setting, declared, actual });
-            };
-            let Some(&Topic { partitions, replicas, .. }) = cluster.topics.get(&topic.name) else {
-                continue;
-            };
-            if partitions < topic.partitions {
-                note("partitions", topic.partitions.to_string(), partitions.to_string());
-            }
-            let Ok(config) = config else { continue };
-            for (setting, declared) in settings_of(topic, replicas) {
-                let actual = config.get(setting).and_then(|entry| entry.value.clone());
-                if let Some(actual) = actual.filter(|actual| *actual != declared) {
-                    note(setting, declared, actual);
-                }
-            }
-        }
-        Ok(drift)
+        let settings = described.into_iter().map(|config| {
+            let entries = config.ok()?.entries.into_iter();
+            Some(entries.filter_map(|entry| Some((entry.name, entry.value?))).collect())
+        });
+        Ok(settings.collect())
     }
 }
 
-fn settings_of(topic: &TopicSpec, replication: i32) -> Vec<(&'static str, String)> {
+/// Where these topics are not as the catalog says.
+pub(super) fn drift(
+    topics: &[&TopicSpec],
+    cluster: &Cluster,
+    settings: &[Settings],
+) -> Vec<TopicDrift> {
+    let mut drift = Vec::new();
+    for (topic, actual) in topics.iter().zip(settings) {
+        let mut note = |setting, declared: String, actual: String| {
+            let topic = topic.name.clone();
+            drift.push(TopicDrift { topic, setting, declared, actual });
+        };
+        let Some(&Topic { partitions, replicas, .. }) = cluster.topics.get(&topic.name) else {
+            continue;
+        };
+        if partitions < topic.partitions {
+            note("partitions", topic.partitions.to_string(), partitions.to_string());
+        }
+        let Some(actual) = actual else { continue };
+        for (setting, declared) in settings_of(topic, replicas) {
+            if let Some(actual) = actual.get(setting).filter(|actual| **actual != declared) {
+                note(setting, declared, actual.clone());
+            }
+        }
+    }
+    drift
+}
+
+pub(super) fn settings_of(topic: &TopicSpec, replication: i32) -> Vec<(&'static str, String)> {
     let min_insync = if replication >= REPLICATION { MIN_INSYNC } else { 1 };
     let mut settings = vec![
         ("retention.ms", topic.retention.as_millis().to_string()),

@@ -13,7 +13,7 @@ use crate::domain::receipt::Place;
 use crate::domain::record::Record;
 
 /// How long one question to Kafka may take.
-const ASK_TIMEOUT: Duration = Duration::from_secs(4);
+pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The first offset that is still there and the one that comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,9 +27,9 @@ pub struct Bounds {
 /// Reads single records and asks for bounds. Cheap to clone.
 #[derive(Clone)]
 pub struct Reader {
-    settings: KafkaSettings,
+    pub(super) settings: KafkaSettings,
     /// Answers questions; it never has an assignment.
-    client: Arc<BaseConsumer>,
+    pub(super) client: Arc<BaseConsumer>,
 }
 
 impl Reader {
@@ -163,7 +163,7 @@ fn bounds(client: &BaseConsumer, topic: &str, partition: i32) -> Result<Bounds, 
     Ok(Bounds { low, high })
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, KafkaFault> + Send + 'static,
 ) -> Result<T, KafkaFault> {
     tokio::task::spawn_blocking(work).await.map_err(|_| KafkaFault::Stopping)?

@@ -1,0 +1,129 @@
+//! What consumer groups have committed, asked and set from outside, without ever joining.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::convert::reading;
+use super::error::KafkaFault;
+use super::reader::blocking;
+use super::settings::KafkaSettings;
+use crate::domain::dispatch::PartitionId;
+
+/// How long one question to a group's coordinator may take.
+const ASK_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// How Kafka refuses a commit from outside of a group that has members.
+const LIVE: [Code; 3] = [Code::UnknownMemberId, Code::IllegalGeneration, Code::RebalanceInProgress];
+
+/// The group has members, so nobody else may set its offsets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupIsLive;
+
+/// Asks about groups. Cheap to clone.
+#[derive(Clone)]
+pub struct Groups {
+    settings: KafkaSettings,
+    /// One client for each group that was asked about; callers ask about those of the
+    /// catalog alone, which bounds them. None ever subscribes, so none joins.
+    clients: Arc<Mutex<HashMap<String, Arc<BaseConsumer>>>>,
+}
+
+impl Groups {
+    /// Asks this cluster.
+    pub fn new(settings: KafkaSettings) -> Self {
+        Self { settings, clients: Arc::default() }
+    }
+
+    /// The next offset of each partition for this group; none where it has no commit.
+    pub async fn committed(
+        &self,
+        group: &str,
+        partitions: Vec<PartitionId>,
+    ) -> Result<HashMap<PartitionId, Option<i64>>, KafkaFault> {
+        let (groups, group) = (self.clone(), group.to_owned());
+        blocking(move || {
+            let client = groups.client(&group)?;
+            let action = || format!("tell the offsets of the group {group}");
+            let mut list = TopicPartitionList::with_capacity(partitions.len());
+            for id in &partitions {
+                list.add_partition(&id.topic, id.partition);
+            }
+            let list = client
+                .committed_offsets(list, ASK_TIMEOUT)
+                .map_err(|error| KafkaFault::failed(action())(error))?;
+            let mut committed = HashMap::with_capacity(partitions.len());
+            for element in list.elements() {
+                element.error().map_err(|error| KafkaFault::failed(action())(error))?;
+                let offset = match element.offset() {
+                    Offset::Offset(offset) => Some(offset),
+                    _ => None,
+                };
+                let topic = element.topic().into();
+                committed.insert(PartitionId { topic, partition: element.partition() }, offset);
+            }
+            Ok(committed)
+        })
+        .await
+    }
+
+    /// How many members the group has now.
+    pub async fn members(&self, group: &str) -> Result<usize, KafkaFault> {
+        let (groups, group) = (self.clone(), group.to_owned());
+        blocking(move || {
+            let found = groups
+                .client(&group)?
+                .fetch_group_list(Some(&group), ASK_TIMEOUT)
+                .map_err(KafkaFault::failed(format!("describe the group {group}")))?;
+            Ok(found.groups().iter().filter(|g| g.name() == group).map(|g| g.members().len()).sum())
+        })
+        .await
+    }
+
+    /// Sets the next offsets of a group that has no members. Kafka itself refuses it for
+    /// one that has.
+    pub async fn set_offsets(
+        &self,
+        group: &str,
+        offsets: Vec<(PartitionId, i64)>,
+    ) -> Result<Result<(), GroupIsLive>, KafkaFault> {
+        let (groups, group) = (self.clone(), group.to_owned());
+        blocking(move || {
+            let client = groups.client(&group)?;
+            let mut list = TopicPartitionList::with_capacity(offsets.len());
+            let mut filled = Ok(());
+            for (id, offset) in &offsets {
+                filled = filled.and_then(|()| {
+                    list.add_partition_offset(&id.topic, id.partition, Offset::Offset(*offset))
+                });
+            }
+            let done = filled.and_then(|()| client.commit(&list, CommitMode::Sync));
+            let Err(error) = done else { return Ok(Ok(())) };
+            let code = error.rdkafka_error_code();
+            let is_live = code.is_some_and(|code| LIVE.contains(&code));
+            if is_live {
+                return Ok(Err(GroupIsLive));
+            }
+            Err(KafkaFault::failed(format!("set the offsets of the group {group}"))(error))
+        })
+        .await
+    }
+
+    fn client(&self, group: &str) -> Result<Arc<BaseConsumer>, KafkaFault> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(group) {
+            return Ok(Arc::clone(client));
+        }
+        let mut config = reading(&self.settings, "groups");
+        config.set("group.id", group);
+        let client: BaseConsumer =
+            config.create().map_err(KafkaFault::failed(format!("ask the group {group}")))?;
+        let client = Arc::new(client);
+        clients.insert(group.to_owned(), Arc::clone(&client));
+        Ok(client)
+    }
+}
