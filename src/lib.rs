@@ -9,7 +9,7 @@
 //! | 1 | [`kafka`] | the only home of rdkafka: producer, consumer, reader, admin |
 //! | 1 | [`store`] | the only home of sqlx: one file per aggregate |
 //! | 1 | [`mail`] | the only home of lettre: SMTP or outbox, templates |
-//! | 2 | [`operations`] | the use cases: enqueue, dead letters, replay |
+//! | 2 | [`operations`] | the use cases: enqueue, status, dead letters, replay, lag, stats, topics, audit |
 //! | 2 | [`waitlist`] | the built-in catalog: payload types and their handlers |
 //! | 3 | [`gateway`] | the only home of axum: the HTTP surface |
 //! | 3 | [`worker`] | the pool that runs the jobs; it never names the gateway, nor the gateway it |

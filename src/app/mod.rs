@@ -3,6 +3,7 @@
 //! [`main`] reads top-down: the command line, then either a document to print or a service
 //! to [run](serve).
 
+mod operating;
 mod serve;
 mod settings;
 mod welcome;

@@ -10,17 +10,19 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::operating::Operating;
 use super::settings::{CreateTopics, Settings};
 use super::welcome;
 use crate::broker::{BrokerSettings, LocalKafka};
 use crate::domain::catalog::{Catalog, TopicSpec};
 use crate::domain::clock::{SharedClock, SystemClock};
+use crate::domain::counters::Counters;
 use crate::domain::handler::Handler;
 use crate::domain::id::IdSource;
 use crate::gateway::{self, Services};
 use crate::kafka::{Admin, KafkaSettings, Producer, Reader};
 use crate::mail::{MailSettings, MailTransport, Mailer};
-use crate::operations::{DeadLetters, Enqueue, Indexer, Replay, Undertaker};
+use crate::operations::{Audit, DeadLetters, Enqueue, Indexer, Replay, Undertaker};
 use crate::store::Store;
 use crate::waitlist::email::EmailKind;
 use crate::waitlist::send_email::SendEmail;
@@ -136,10 +138,11 @@ async fn run(
         store.clone(),
         reader.clone(),
         Arc::clone(&clock),
-        instance,
+        instance.clone(),
     );
     base_tasks.spawn(indexer.run(base_stop.clone()));
 
+    let counters = Arc::new(Counters::new(catalog.iter().map(|t| t.name.as_str())));
     let dlq_topic = &catalog.dead_letters().name;
     let pool = Pool {
         kafka: kafka.clone(),
@@ -147,12 +150,31 @@ async fn run(
         handlers: handlers(&mailer, &clock),
         undertaker: Undertaker::new(producer.clone(), store.clone(), Arc::clone(&clock), dlq_topic),
         clock: Arc::clone(&clock),
+        counters: Arc::clone(&counters),
         settings: PoolSettings::DEFAULT,
     };
     pool.start(&worker_tasks, &worker_stop).context("the workers could not be started")?;
 
-    let dead_letters =
-        DeadLetters::new(Arc::clone(&catalog), store.clone(), reader, Arc::clone(&clock));
+    let audit = Audit::new(store.clone(), Arc::clone(&ids), Arc::clone(&clock));
+    let dead_letters = DeadLetters::new(
+        Arc::clone(&catalog),
+        store.clone(),
+        reader.clone(),
+        Arc::clone(&clock),
+        audit.clone(),
+    );
+    let operating = Operating {
+        kafka,
+        catalog: &catalog,
+        store: &store,
+        reader: &reader,
+        producer: &producer,
+        ids: &ids,
+        clock: &clock,
+        tasks: &base_tasks,
+        stop: &base_stop,
+    };
+    let operated = operating.start(&counters, &audit, &dead_letters, &instance)?;
     let services = Services {
         catalog: Arc::clone(&catalog),
         enqueue: Enqueue::new(
@@ -161,9 +183,16 @@ async fn run(
             clock,
             &settings.producer,
             base_tasks.clone(),
+            counters,
         ),
         replay: Replay::new(dead_letters.clone(), producer.clone(), ids, base_tasks.clone()),
         dead_letters,
+        statuses: operated.statuses,
+        lag: operated.stats.lag().clone(),
+        stats: operated.stats,
+        topics: operated.topics,
+        reset_offsets: operated.reset_offsets,
+        audit,
     };
     let serving =
         gateway::serve(listener, gateway::router(services), gateway_tasks.clone(), stop.clone());

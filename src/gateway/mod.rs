@@ -8,7 +8,9 @@
 //! order, and a line in [`router`].
 
 mod body;
+mod caller;
 mod endpoints;
+mod exposition;
 mod loopback;
 mod openapi;
 mod problem;
@@ -18,7 +20,9 @@ mod server;
 use std::sync::Arc;
 
 use crate::domain::catalog::Catalog;
-use crate::operations::{DeadLetters, Enqueue, Replay};
+use crate::operations::{
+    Audit, DeadLetters, Enqueue, Lag, Replay, ResetOffsets, Stats, Statuses, Topics,
+};
 
 pub use openapi::document;
 pub use router::router;
@@ -35,4 +39,16 @@ pub struct Services {
     pub dead_letters: DeadLetters,
     /// Replay dead letters.
     pub replay: Replay,
+    /// What became of a job.
+    pub statuses: Statuses,
+    /// How far the groups are behind.
+    pub lag: Lag,
+    /// What is counted.
+    pub stats: Stats,
+    /// Show and change topics.
+    pub topics: Topics,
+    /// Set the offsets of a group.
+    pub reset_offsets: ResetOffsets,
+    /// Who did what.
+    pub audit: Audit,
 }

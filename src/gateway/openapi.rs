@@ -19,8 +19,8 @@ use crate::domain::catalog::{Catalog, RecordKind, RecordType};
     ),
     tags(
         (name = "producing", description = "Enqueue jobs, publish events"),
-        (name = "operating", description = "Dead letters: browse, replay, discard"),
-        (name = "health", description = "Is it alive, would it accept a job")
+        (name = "operating", description = "Dead letters, lag, statistics, topics, offsets, the audit"),
+        (name = "health", description = "Is it alive, would it accept a job, what has it done")
     )
 )]
 pub(super) struct Api;

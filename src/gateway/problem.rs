@@ -13,7 +13,10 @@ use uuid::Uuid;
 use crate::domain::catalog::Refusal;
 use crate::domain::fault::Fault;
 use crate::kafka::KafkaFault;
-use crate::operations::{EnqueueError, LetterError, ReplayError};
+use crate::operations::{
+    EnqueueError, LagError, LetterError, ReplayError, ResetError, StatsError, StatusError,
+    TopicError,
+};
 use crate::store::StoreError;
 
 /// Seconds after which a client may try again when a part is away: recovery is noticed
@@ -165,6 +168,18 @@ impl Problem {
         )
     }
 
+    fn unknown_group(group: &str) -> Self {
+        let detail = format!("No type has the group \"{}\"; see GET /catalog", shown(group));
+        Self::not_found("unknown-group", detail)
+    }
+
+    fn unknown_change() -> Self {
+        Self::unavailable(
+            "outcome-not-known-yet",
+            "Kafka takes longer than 15 s; the change may be made yet. GET /admin/audit tells",
+        )
+    }
+
     fn outcome_unknown(id: Uuid) -> Self {
         let problem = Self::new(
             StatusCode::GATEWAY_TIMEOUT,
@@ -292,4 +307,115 @@ impl From<ReplayError> for Problem {
             ReplayError::Enqueue(error) => error.into(),
         }
     }
+}
+
+impl From<StatusError> for Problem {
+    fn from(error: StatusError) -> Self {
+        match error {
+            StatusError::NotFound { topic, partition, offset } => Self::not_found(
+                "no-such-record",
+                format!("{topic} has no record at {partition}/{offset}, or not yet"),
+            ),
+            StatusError::UnknownId(id) => Self::not_found(
+                "unknown-id",
+                format!("No topic of the catalog has a record with the id {id} (any more)"),
+            ),
+            StatusError::NoTime(id) => Self::not_found(
+                "unknown-id",
+                format!(
+                    "{id} is not a UUIDv7 and carries no time to search from; ask by the \
+                     place in the receipt, /jobs/{{type}}/{{partition}}/{{offset}}"
+                ),
+            ),
+            StatusError::GaveUp => Self::unavailable(
+                "search-bound-reached",
+                "The id is not among the first 10,000 records since its time, or they took \
+                 longer than 2 s to read; ask by the place in the receipt, \
+                 /jobs/{type}/{partition}/{offset}",
+            ),
+            StatusError::TimedOut => Self::unavailable(
+                "took-too-long",
+                "Kafka and the database took longer than 5 s together; ask again",
+            ),
+            StatusError::Letter(error) => error.into(),
+            StatusError::Kafka(error) => error.into(),
+            StatusError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<LagError> for Problem {
+    fn from(error: LagError) -> Self {
+        match error {
+            LagError::UnknownGroup(group) => Self::unknown_group(&group),
+            LagError::TimedOut => Self::unavailable(
+                "took-too-long",
+                "Kafka took longer than 8 s to tell offsets and ages; ask again",
+            ),
+            LagError::Kafka(error) => error.into(),
+        }
+    }
+}
+
+impl From<StatsError> for Problem {
+    fn from(error: StatsError) -> Self {
+        match error {
+            StatsError::Lag(error) => error.into(),
+            StatsError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<TopicError> for Problem {
+    fn from(error: TopicError) -> Self {
+        match error {
+            TopicError::Unknown(topic) => Self::not_found(
+                "unknown-topic",
+                format!("The catalog has no topic \"{}\"; see GET /admin/topics", shown(&topic)),
+            ),
+            TopicError::Missing(topic) => Self::not_found(
+                "missing-topic",
+                format!("The topic {topic} is not on the cluster; a start of jobgate makes it"),
+            ),
+            TopicError::NotMore { now } => Self::conflict(
+                "not-more-partitions",
+                format!("The topic has {now} partitions; they can only become more"),
+            ),
+            TopicError::OutcomeUnknown => Self::unknown_change(),
+            TopicError::Kafka(error) => error.into(),
+            TopicError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ResetError> for Problem {
+    fn from(error: ResetError) -> Self {
+        let fault = |pointer: &str, detail: String| {
+            Self::invalid_payload(vec![Fault { pointer: pointer.to_owned(), detail }])
+        };
+        match error {
+            ResetError::UnknownGroup(group) => Self::unknown_group(&group),
+            ResetError::NotItsTopic(topic) => {
+                let detail =
+                    format!("\"{}\" is not a topic that the group consumes", shown(&topic));
+                fault("/topic", detail)
+            }
+            ResetError::NoPartition(partition) => {
+                fault("/partitions", format!("the topic has no partition {partition}"))
+            }
+            ResetError::OutOfBounds { .. } => fault("/to/offset", error.to_string()),
+            ResetError::Live => Self::conflict(
+                "group-is-live",
+                "The group has members, and its offsets are theirs; stop its workers first",
+            ),
+            ResetError::OutcomeUnknown => Self::unknown_change(),
+            ResetError::Kafka(error) => error.into(),
+            ResetError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// A caller's word, fit to stand in a sentence.
+fn shown(word: &str) -> String {
+    word.chars().filter(|c| !c.is_control()).take(64).collect()
 }

@@ -10,8 +10,9 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::endpoints::{
-    discard_dead_letter, enqueue_job, get_catalog, get_dead_letter, health, list_dead_letters,
-    publish_event, rebuild_dead_letter_index, replay_dead_letter, validate_payload,
+    add_partitions, discard_dead_letter, enqueue_job, get_catalog, get_dead_letter, get_job_status,
+    get_lag, get_metrics, get_stats, get_topics, health, list_audit, list_dead_letters,
+    publish_event, rebuild_dead_letter_index, replay_dead_letter, reset_offsets, validate_payload,
 };
 use super::problem::Problem;
 use super::{Services, loopback, openapi};
@@ -21,6 +22,8 @@ pub(super) fn routes() -> OpenApiRouter<Services> {
     OpenApiRouter::with_openapi(openapi::Api::openapi())
         .routes(routes!(enqueue_job::enqueue_job))
         .routes(routes!(validate_payload::validate_job))
+        .routes(routes!(get_job_status::get_job_status))
+        .routes(routes!(get_job_status::find_job))
         .routes(routes!(publish_event::publish_event))
         .routes(routes!(validate_payload::validate_event))
         .routes(routes!(get_catalog::get_catalog))
@@ -29,6 +32,15 @@ pub(super) fn routes() -> OpenApiRouter<Services> {
         .routes(routes!(replay_dead_letter::replay_dead_letter))
         .routes(routes!(discard_dead_letter::discard_dead_letter))
         .routes(routes!(rebuild_dead_letter_index::rebuild_dead_letter_index))
+        .routes(routes!(get_lag::get_lag))
+        .routes(routes!(get_lag::get_group_lag))
+        .routes(routes!(get_stats::get_stats))
+        .routes(routes!(get_topics::list_topics))
+        .routes(routes!(get_topics::get_topic))
+        .routes(routes!(add_partitions::add_partitions))
+        .routes(routes!(reset_offsets::reset_offsets))
+        .routes(routes!(list_audit::list_audit))
+        .routes(routes!(get_metrics::get_metrics))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
 }

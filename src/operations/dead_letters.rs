@@ -6,7 +6,9 @@ use std::time::Duration;
 use thiserror::Error;
 use uuid::Uuid;
 
+use super::audit::{Audit, Deed};
 use super::index;
+use crate::domain::actor::Actor;
 use crate::domain::catalog::Catalog;
 use crate::domain::clock::SharedClock;
 use crate::domain::dead_letter::DeadLetter;
@@ -79,12 +81,19 @@ pub struct DeadLetters {
     pub(super) store: Store,
     reader: Reader,
     pub(super) clock: SharedClock,
+    pub(super) audit: Audit,
 }
 
 impl DeadLetters {
     /// The use case, on these parts.
-    pub fn new(catalog: Arc<Catalog>, store: Store, reader: Reader, clock: SharedClock) -> Self {
-        Self { catalog, store, reader, clock }
+    pub fn new(
+        catalog: Arc<Catalog>,
+        store: Store,
+        reader: Reader,
+        clock: SharedClock,
+        audit: Audit,
+    ) -> Self {
+        Self { catalog, store, reader, clock, audit }
     }
 
     /// A page of the letters that match, and how many do.
@@ -128,6 +137,18 @@ impl DeadLetters {
     /// Puts an open letter aside for this reason.
     pub async fn discard(
         &self,
+        actor: &Actor,
+        partition: i32,
+        offset: i64,
+        reason: &str,
+    ) -> Result<(), LetterError> {
+        let target = format!("{}/{partition}/{offset}", self.topic());
+        let deed = Deed::new("discard_dead_letter", target).because(reason);
+        self.audit.around(actor, deed, self.put_aside(partition, offset, reason)).await
+    }
+
+    async fn put_aside(
+        &self,
         partition: i32,
         offset: i64,
         reason: &str,
@@ -142,11 +163,13 @@ impl DeadLetters {
     }
 
     /// Throws the index away; it is made again from the topic.
-    pub async fn rebuild_index(&self) -> Result<(), LetterError> {
-        Ok(self.store.clear_index(self.topic()).await?)
+    pub async fn rebuild_index(&self, actor: &Actor) -> Result<(), LetterError> {
+        let deed = Deed::new("rebuild_dead_letter_index", self.topic());
+        let clear = async { Ok(self.store.clear_index(self.topic()).await?) };
+        self.audit.around(actor, deed, clear).await
     }
 
-    fn topic(&self) -> &str {
+    pub(super) fn topic(&self) -> &str {
         &self.catalog.dead_letters().name
     }
 
@@ -170,7 +193,7 @@ impl DeadLetters {
     }
 
     /// Waits until everything that is in the topic now is in the index.
-    async fn index_reached(&self) -> Result<(), LetterError> {
+    pub(super) async fn index_reached(&self) -> Result<(), LetterError> {
         let bounds = self.reader.bounds(self.topic()).await?;
         let reached = async {
             loop {

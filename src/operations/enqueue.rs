@@ -1,7 +1,7 @@
 //! Enqueue a job, publish an event: a valid payload becomes a durable record and a receipt.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio_util::task::TaskTracker;
@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::detached::run_detached;
 use crate::domain::catalog::{Accepted, RecordType};
 use crate::domain::clock::{SharedClock, rfc3339};
+use crate::domain::counters::{Counters, TypeCounters};
 use crate::domain::id::{IdSource, time_of};
 use crate::domain::receipt::Receipt;
 use crate::domain::record::{Headers, OutgoingRecord, header};
@@ -51,6 +52,7 @@ pub struct Enqueue {
     /// The `producer` header of callers that have no name of their own.
     producer_name: Arc<str>,
     tracker: TaskTracker,
+    counters: Arc<Counters>,
 }
 
 impl Enqueue {
@@ -61,8 +63,10 @@ impl Enqueue {
         clock: SharedClock,
         producer_name: &str,
         tracker: TaskTracker,
+        counters: Arc<Counters>,
     ) -> Self {
-        Self { producer, ids, clock, producer_name: producer_name.into(), tracker }
+        let producer_name = producer_name.into();
+        Self { producer, ids, clock, producer_name, tracker, counters }
     }
 
     /// Whether a record would be accepted now.
@@ -90,6 +94,7 @@ impl Enqueue {
             timestamp_ms: produced_at_ms,
         };
         let producer = self.producer.clone();
+        let begun = Instant::now();
         let sent =
             run_detached(
                 &self.tracker,
@@ -97,6 +102,15 @@ impl Enqueue {
                 async move { producer.send(&record).await },
             )
             .await;
+        if let Some(counters) = self.counters.of(&record_type.name) {
+            let is_durable = matches!(sent, Some(Ok(_)));
+            TypeCounters::count(if is_durable {
+                &counters.enqueued
+            } else {
+                &counters.enqueue_errors
+            });
+            counters.enqueue_time.observe(begun.elapsed());
+        }
         match sent {
             Some(Ok(place)) => {
                 Ok(Receipt::new(id, &record_type.name, place, &accepted.key, produced_at_ms))

@@ -4,15 +4,29 @@
 //! Owns the order of the steps and what is promised between them (what is durable before
 //! what is said). Knows nothing of HTTP, and nothing of how jobs are run.
 
+mod audit;
 mod bury;
 mod dead_letters;
 mod detached;
 mod enqueue;
 mod index;
+mod lag;
 mod replay;
+mod reset_offsets;
+mod stats;
+mod status;
+mod topics;
 
+pub use audit::{Audit, AuditPage, Deed};
 pub use bury::Undertaker;
 pub use dead_letters::{DeadLetters, LetterDetail, LetterError, LetterPage};
 pub use enqueue::{Enqueue, EnqueueError};
 pub use index::Indexer;
+pub use lag::{GroupLag, Lag, LagError, PartitionLag, SampledLag, TopicLag};
 pub use replay::{Replay, ReplayError, Replayed};
+pub use reset_offsets::{
+    ResetError, ResetOffsets, ResetPartition, ResetParts, ResetRequest, ResetTo,
+};
+pub use stats::{Instance, ProducerTotals, Report, Stats, StatsError, Totals};
+pub use status::{JobStatus, SEARCH_RECORDS_MAX, StatusError, Statuses};
+pub use topics::{PARTITIONS_MAX, TopicError, TopicView, Topics};

@@ -8,16 +8,18 @@ use thiserror::Error;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use super::audit::Deed;
 use super::dead_letters::{DeadLetters, LetterError};
 use super::detached::run_detached;
 use super::enqueue::{ANSWER_DEADLINE, EnqueueError};
+use crate::domain::actor::Actor;
 use crate::domain::catalog::{RecordType, Refusal};
 use crate::domain::dead_letter::{Bytes, DeadLetter};
 use crate::domain::id::IdSource;
 use crate::domain::receipt::{Place, Receipt};
 use crate::domain::record::{OutgoingRecord, header};
 use crate::kafka::{ProduceError, Producer};
-use crate::store::IndexedLetter;
+use crate::store::{IndexedLetter, StoreError};
 
 /// A claim of a replay that has no outcome after this was left by a crash. Twice as long as
 /// the producer tries, so that no record of it can still be on its way.
@@ -38,6 +40,12 @@ pub enum ReplayError {
     /// The record was not written, or may not have been.
     #[error(transparent)]
     Enqueue(#[from] EnqueueError),
+}
+
+impl From<StoreError> for ReplayError {
+    fn from(error: StoreError) -> Self {
+        Self::Letter(error.into())
+    }
 }
 
 /// A dead letter that was sent again.
@@ -74,6 +82,20 @@ impl Replay {
     /// The letter is claimed before the record is sent: a second call in the meantime is
     /// refused, and a crash in between leaves the letter open.
     pub async fn replay(
+        &self,
+        actor: &Actor,
+        partition: i32,
+        offset: i64,
+        payload: Option<&[u8]>,
+    ) -> Result<Replayed, ReplayError> {
+        let target = format!("{}/{partition}/{offset}", self.letters.topic());
+        let detail = serde_json::json!({ "payload_fixed": payload.is_some() });
+        let deed = Deed::new("replay_dead_letter", target).with(detail);
+        let replay = self.send_again(partition, offset, payload);
+        self.letters.audit.around(actor, deed, replay).await
+    }
+
+    async fn send_again(
         &self,
         partition: i32,
         offset: i64,

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::attempt::{self, Attempted};
 use super::{Pool, PoolSettings, Runnable};
 use crate::domain::clock::SharedClock;
+use crate::domain::counters::TypeCounters;
 use crate::domain::dispatch::{Arrival, Dispatcher, End, PartitionId, Start, Ticket, Verdict};
 use crate::domain::handler::{Failure, Outcome};
 use crate::domain::record::Record;
@@ -224,6 +225,9 @@ impl Group {
                 self.forget(&partitions);
             }
             ConsumerEvent::Record(record) => {
+                if let Some(runnable) = self.runner.by_topic.get(&record.place.topic) {
+                    runnable.counters.consume(record.size_bytes());
+                }
                 let id = PartitionId {
                     topic: record.place.topic.as_str().into(),
                     partition: record.place.partition,
@@ -277,6 +281,9 @@ impl Group {
         let topic = &record.place.topic;
         let type_name = self.runner.by_topic.get(topic).map_or("", |r| &r.record_type.name);
         let error = failure.map_or("", |failure| &failure.message);
+        if let Some(runnable) = self.runner.by_topic.get(topic) {
+            count(&runnable.counters, attempted, &verdict);
+        }
         match verdict {
             Verdict::DeadLetter { attempts } => {
                 if let Some(failure) = failure {
@@ -332,6 +339,19 @@ impl Group {
     }
 }
 
+fn count(counters: &TypeCounters, attempted: &Attempted, verdict: &Verdict) {
+    let counter = match attempted {
+        Attempted::Passed => &counters.passed,
+        Attempted::Ran(Outcome::Done) => &counters.succeeded,
+        Attempted::Ran(Outcome::Unavailable(_)) => &counters.unavailable,
+        Attempted::Ran(Outcome::Fail(_) | Outcome::Retry(_)) => &counters.failed,
+    };
+    TypeCounters::count(counter);
+    if matches!(verdict, Verdict::RetryAt { .. }) {
+        TypeCounters::count(&counters.retried);
+    }
+}
+
 type Change = fn(&GroupConsumer, &[PartitionId]) -> Result<(), KafkaFault>;
 
 impl Runner {
@@ -340,6 +360,8 @@ impl Runner {
         let Start { ticket, attempt, item: record } = start;
         self.tracker.spawn(async move {
             let Some(runnable) = runner.by_topic.get(&record.place.topic) else { return };
+            let running = runnable.counters.begin();
+            let begun = Instant::now();
             let run = attempt::run(
                 runnable,
                 Arc::clone(&record),
@@ -352,6 +374,8 @@ impl Runner {
                 // Nobody waits for it any more; the record runs again elsewhere.
                 () = runner.abandon.cancelled() => return,
             };
+            runnable.counters.attempt_time.observe(begun.elapsed());
+            drop(running);
             if matches!(attempted, Attempted::Ran(Outcome::Done)) {
                 runner.undertaker.resolve(&record, &runner.abandon).await;
             }
@@ -366,6 +390,9 @@ impl Runner {
                 .undertaker
                 .bury(&record, &runner.group, &failure, attempts, &runner.abandon)
                 .await;
+            if is_buried && let Some(runnable) = runner.by_topic.get(&record.place.topic) {
+                TypeCounters::count(&runnable.counters.dead_lettered);
+            }
             let _ = runner.reports.send(Report::Buried { ticket, is_buried });
         });
     }

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::domain::catalog::{Catalog, RecordType};
 use crate::domain::clock::SharedClock;
+use crate::domain::counters::{Counters, TypeCounters};
 use crate::domain::dispatch::Limits;
 use crate::domain::handler::Handler;
 use crate::kafka::{KafkaFault, KafkaSettings};
@@ -52,6 +53,7 @@ pub type Handlers = HashMap<String, Arc<dyn Handler>>;
 struct Runnable {
     record_type: Arc<RecordType>,
     handler: Arc<dyn Handler>,
+    counters: Arc<TypeCounters>,
 }
 
 /// Runs the jobs of every group that has a handler.
@@ -66,6 +68,8 @@ pub struct Pool {
     pub undertaker: Undertaker,
     /// The one clock.
     pub clock: SharedClock,
+    /// What is counted.
+    pub counters: Arc<Counters>,
     /// Limits.
     pub settings: PoolSettings,
 }
@@ -80,6 +84,7 @@ impl Pool {
                 groups.entry(&record_type.group).or_default().push(Runnable {
                     record_type: Arc::clone(record_type),
                     handler: Arc::clone(handler),
+                    counters: self.counters.of(&record_type.name).cloned().unwrap_or_default(),
                 });
             }
         }

@@ -8,12 +8,10 @@ use utoipa::ToSchema;
 
 use super::super::Services;
 use super::super::body::JsonBody;
+use super::super::caller::Caller;
 use super::super::problem::Problem;
 use super::get_dead_letter::letter_path;
-use crate::domain::fault::Fault;
-
-/// The longest reason, characters: a paragraph.
-const REASON_CHARS_MAX: usize = 1_000;
+use super::reason;
 
 /// Why it is put aside.
 #[derive(Deserialize, ToSchema)]
@@ -52,21 +50,14 @@ pub(in super::super) struct DiscardRequest {
 pub(in super::super) async fn discard_dead_letter(
     State(services): State<Services>,
     place: Result<Path<(i32, i64)>, PathRejection>,
+    Caller(actor): Caller,
     JsonBody(body): JsonBody,
 ) -> Result<StatusCode, Problem> {
     let (partition, offset) = letter_path(place)?;
     let DiscardRequest { reason } = serde_json::from_slice(&body).map_err(|error| {
         Problem::bad_request("invalid-request", format!("Send {{\"reason\": \"..\"}}: {error}"))
     })?;
-    let is_sound = !reason.trim().is_empty()
-        && reason.chars().count() <= REASON_CHARS_MAX
-        && !reason.contains('\0');
-    if !is_sound {
-        return Err(Problem::invalid_payload(vec![Fault {
-            pointer: "/reason".to_owned(),
-            detail: format!("must be 1 to {REASON_CHARS_MAX} characters that say why"),
-        }]));
-    }
-    services.dead_letters.discard(partition, offset, reason.trim()).await?;
+    let reason = reason::checked(&reason)?;
+    services.dead_letters.discard(&actor, partition, offset, reason).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 
 use super::super::Services;
+use super::super::caller::Caller;
 use super::super::problem::Problem;
 
 /// Rebuild the index
@@ -22,7 +23,8 @@ use super::super::problem::Problem;
 )]
 pub(in super::super) async fn rebuild_dead_letter_index(
     State(services): State<Services>,
+    Caller(actor): Caller,
 ) -> Result<StatusCode, Problem> {
-    services.dead_letters.rebuild_index().await?;
+    services.dead_letters.rebuild_index(&actor).await?;
     Ok(StatusCode::ACCEPTED)
 }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::super::Services;
 use super::super::body::OptionalJsonBody;
+use super::super::caller::Caller;
 use super::super::problem::Problem;
 use super::get_dead_letter::letter_path;
 use super::produce::ReceiptBody;
@@ -66,6 +67,7 @@ pub(in super::super) struct ReplayedBody {
 pub(in super::super) async fn replay_dead_letter(
     State(services): State<Services>,
     place: Result<Path<(i32, i64)>, PathRejection>,
+    Caller(actor): Caller,
     OptionalJsonBody(body): OptionalJsonBody,
 ) -> Result<impl IntoResponse, Problem> {
     let (partition, offset) = letter_path(place)?;
@@ -82,7 +84,7 @@ pub(in super::super) async fn replay_dead_letter(
         }
     };
     let payload = payload.as_deref().map(|payload| payload.get().as_bytes());
-    let replayed = services.replay.replay(partition, offset, payload).await?;
+    let replayed = services.replay.replay(&actor, partition, offset, payload).await?;
     let receipt = ReceiptBody::from(replayed.receipt);
     let location = [(header::LOCATION, receipt.status_url.clone())];
     let body = ReplayedBody { receipt, replay_id: replayed.replay_id };

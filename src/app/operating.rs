@@ -1,0 +1,93 @@
+//! The parts that operators look through and act with.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::domain::catalog::Catalog;
+use crate::domain::clock::SharedClock;
+use crate::domain::counters::Counters;
+use crate::domain::id::IdSource;
+use crate::kafka::{Admin, Groups, KafkaFault, KafkaSettings, Producer, Reader};
+use crate::operations::{
+    Audit, DeadLetters, Lag, ResetOffsets, ResetParts, Stats, Statuses, Topics,
+};
+use crate::store::Store;
+
+/// What they stand on.
+pub(super) struct Operating<'a> {
+    pub(super) kafka: &'a KafkaSettings,
+    pub(super) catalog: &'a Arc<Catalog>,
+    pub(super) store: &'a Store,
+    pub(super) reader: &'a Reader,
+    pub(super) producer: &'a Producer,
+    pub(super) ids: &'a Arc<IdSource>,
+    pub(super) clock: &'a SharedClock,
+    /// Where they run, with the other parts that the gateway and the workers stand on.
+    pub(super) tasks: &'a TaskTracker,
+    pub(super) stop: &'a CancellationToken,
+}
+
+/// What became of them.
+pub(super) struct Operated {
+    pub(super) statuses: Statuses,
+    pub(super) stats: Stats,
+    pub(super) topics: Topics,
+    pub(super) reset_offsets: ResetOffsets,
+}
+
+impl Operating<'_> {
+    /// Builds them, and starts what samples the lag and keeps the counters.
+    pub(super) fn start(
+        &self,
+        counters: &Arc<Counters>,
+        audit: &Audit,
+        dead_letters: &DeadLetters,
+        instance: &str,
+    ) -> Result<Operated, KafkaFault> {
+        let groups = Groups::new(self.kafka.clone());
+        let statuses = Statuses::new(
+            Arc::clone(self.catalog),
+            self.store.clone(),
+            self.reader.clone(),
+            groups.clone(),
+            dead_letters.clone(),
+            Arc::clone(self.clock),
+        );
+        let lag = Lag::new(
+            Arc::clone(self.catalog),
+            self.reader.clone(),
+            groups.clone(),
+            Arc::clone(self.clock),
+        );
+        self.tasks.spawn(lag.clone().watch(self.stop.clone()));
+        let stats = Stats::new(
+            Arc::clone(counters),
+            self.producer.clone(),
+            lag,
+            self.store.clone(),
+            Arc::clone(self.clock),
+            instance,
+        );
+        self.tasks.spawn(stats.clone().keep(self.stop.clone()));
+        let topics = Topics::new(
+            Arc::clone(self.catalog),
+            Arc::new(Admin::new(self.kafka)?),
+            self.reader.clone(),
+            audit.clone(),
+            self.tasks.clone(),
+        );
+        let reset_offsets = ResetOffsets::new(ResetParts {
+            catalog: Arc::clone(self.catalog),
+            store: self.store.clone(),
+            reader: self.reader.clone(),
+            groups,
+            audit: audit.clone(),
+            ids: Arc::clone(self.ids),
+            clock: Arc::clone(self.clock),
+            tracker: self.tasks.clone(),
+        });
+        Ok(Operated { statuses, stats, topics, reset_offsets })
+    }
+}

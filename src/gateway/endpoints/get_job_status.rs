@@ -1,0 +1,155 @@
+//! `GET /jobs/{type}/{partition}/{offset}` and `GET /jobs/by-id/{id}`: what became of a job.
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::super::Services;
+use super::super::problem::Problem;
+use super::produce::unknown_type;
+use crate::domain::clock::rfc3339;
+use crate::operations::JobStatus;
+
+/// What became of a job or an event.
+#[derive(Serialize, ToSchema)]
+pub(in super::super) struct JobStatusBody {
+    /// Its `message_id`; null where retention has taken the record.
+    id: Option<Uuid>,
+    /// Its type.
+    #[serde(rename = "type")]
+    #[schema(example = "email.verification")]
+    type_name: String,
+    /// The topic.
+    topic: String,
+    /// The partition.
+    partition: i32,
+    /// The offset.
+    offset: i64,
+    /// The key, where it is known and text.
+    key: Option<String>,
+    /// The group that runs it.
+    group: String,
+    /// `queued` (waits, runs, or is between two attempts), `succeeded`, `dead_lettered`,
+    /// `skipped` (an offset reset went over it, or it is for another group), `expired`
+    /// (retention took it before it was run).
+    #[schema(example = "succeeded")]
+    state: &'static str,
+    /// Attempts that were made; null where nothing tells.
+    attempts: Option<i64>,
+    /// RFC 3339: the record's timestamp.
+    produced_at: Option<String>,
+    /// Where to ask again.
+    status_url: String,
+    /// Its dead letter, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dead_letter: Option<StatusLetterBody>,
+}
+
+/// The dead letter of a job.
+#[derive(Serialize, ToSchema)]
+pub(in super::super) struct StatusLetterBody {
+    /// The partition of the dead-letter topic.
+    partition: i32,
+    /// The offset in it.
+    offset: i64,
+    /// What went wrong.
+    error: String,
+    /// RFC 3339.
+    failed_at: String,
+    /// `open`, `replayed`, `resolved` or `discarded`.
+    state: &'static str,
+    /// The status of the record that a replay sent, if one did.
+    replayed_as: Option<String>,
+}
+
+impl From<JobStatus> for JobStatusBody {
+    fn from(status: JobStatus) -> Self {
+        let type_name = status.type_name;
+        let dead_letter = status.letter.map(|(letter, resolution)| StatusLetterBody {
+            partition: letter.place.partition,
+            offset: letter.place.offset,
+            error: letter.error_message,
+            failed_at: rfc3339(letter.failed_at_ms),
+            state: letter.state.as_str(),
+            replayed_as: resolution
+                .and_then(|resolution| resolution.receipt)
+                .map(|place| format!("/jobs/{type_name}/{}/{}", place.partition, place.offset)),
+        });
+        let (partition, offset) = (status.place.partition, status.place.offset);
+        Self {
+            id: status.id,
+            status_url: format!("/jobs/{type_name}/{partition}/{offset}"),
+            type_name,
+            topic: status.place.topic,
+            partition,
+            offset,
+            key: status.key,
+            group: status.group,
+            state: status.state.as_str(),
+            attempts: status.attempts,
+            produced_at: status.produced_at_ms.map(rfc3339),
+            dead_letter,
+        }
+    }
+}
+
+/// What became of a job
+///
+/// By the place in its receipt; events have a status too. Worked out from the group's
+/// commit, the dead letters and the record, within 5 s; never guessed: 503 where one of them
+/// cannot be asked.
+#[utoipa::path(
+    get,
+    path = "/jobs/{type}/{partition}/{offset}",
+    tag = "producing",
+    params(
+        ("type" = String, Path, description = "The type of the job or event"),
+        ("partition" = i32, Path, description = "The partition, from the receipt"),
+        ("offset" = i64, Path, description = "The offset, from the receipt"),
+    ),
+    responses(
+        (status = 200, description = "What became of it", body = JobStatusBody),
+        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such type, or no record at this place", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Kafka, the database or the index cannot answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(in super::super) async fn get_job_status(
+    State(services): State<Services>,
+    place: Result<Path<(String, i32, i64)>, PathRejection>,
+) -> Result<Json<JobStatusBody>, Problem> {
+    let Path((name, partition, offset)) = place.map_err(|_| {
+        Problem::not_found("no-such-record", "Partition and offset must be whole numbers")
+    })?;
+    let record_type = services.catalog.by_name(&name).ok_or_else(|| unknown_type(&name))?;
+    Ok(Json(services.statuses.get(record_type, partition, offset).await?.into()))
+}
+
+/// Find a job by its id
+///
+/// Found by the time inside the `UUIDv7`, in every topic, without an index: at most 10,000
+/// records are read for at most 2 s. It finds the record that had the id first, not its
+/// replays.
+#[utoipa::path(
+    get,
+    path = "/jobs/by-id/{id}",
+    tag = "producing",
+    params(("id" = String, Path, description = "The id in the receipt")),
+    responses(
+        (status = 200, description = "What became of it", body = JobStatusBody),
+        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No record has this id, or it carries no time", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The search's bound was reached, or Kafka, the database or the index cannot answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(in super::super) async fn find_job(
+    State(services): State<Services>,
+    Path(id): Path<String>,
+) -> Result<Json<JobStatusBody>, Problem> {
+    let id = Uuid::parse_str(&id)
+        .map_err(|_| Problem::not_found("unknown-id", "An id is a UUID, as the receipt has it"))?;
+    Ok(Json(services.statuses.find(id).await?.into()))
+}

@@ -1,0 +1,127 @@
+//! `POST /admin/groups/{group}/offsets`: where a group goes on.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::super::Services;
+use super::super::body::JsonBody;
+use super::super::caller::Caller;
+use super::super::problem::Problem;
+use super::reason;
+use crate::domain::clock::parse_rfc3339;
+use crate::domain::fault::Fault;
+use crate::operations::{ResetPartition, ResetRequest, ResetTo};
+
+/// What to reset, and why.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in super::super) struct OffsetsRequest {
+    /// A topic that the group consumes.
+    #[schema(example = "waitlist.fraud.detection")]
+    topic: String,
+    /// Which partitions; all unless given.
+    partitions: Option<Vec<i32>>,
+    /// Where to go on.
+    to: ToBody,
+    /// Why, for the audit: 1 to 1,000 characters.
+    #[schema(min_length = 1, max_length = 1000)]
+    reason: String,
+}
+
+/// `"earliest"`, `"latest"`, `{"offset": 5}` or `{"timestamp": "2025-01-01T00:00:00Z"}`.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in super::super) enum ToBody {
+    /// With the oldest record that is left.
+    Earliest,
+    /// Behind the newest one: what stands before is skipped.
+    Latest,
+    /// With this offset of each partition.
+    Offset(i64),
+    /// With the first record of this time (RFC 3339) or later.
+    Timestamp(String),
+}
+
+/// What was reset.
+#[derive(Serialize, ToSchema)]
+pub(in super::super) struct OffsetsBody {
+    /// The group.
+    group: String,
+    /// The topic.
+    topic: String,
+    /// By partition.
+    partitions: Vec<ResetPartitionBody>,
+}
+
+/// What a reset did to a partition.
+#[derive(Serialize, ToSchema)]
+pub(in super::super) struct ResetPartitionBody {
+    /// The partition.
+    partition: i32,
+    /// The group's next offset before; null where it had none.
+    before: Option<i64>,
+    /// The group's next offset now.
+    now: i64,
+}
+
+impl From<ResetPartition> for ResetPartitionBody {
+    fn from(ResetPartition { partition, before, now }: ResetPartition) -> Self {
+        Self { partition, before, now }
+    }
+}
+
+/// Reset offsets
+///
+/// Only while the group has no members: stop its workers first. What a reset forward passes
+/// over has the status `skipped` from then on; what one backward reaches runs again.
+#[utoipa::path(
+    post,
+    path = "/admin/groups/{group}/offsets",
+    tag = "operating",
+    params(("group" = String, Path, description = "A group of the catalog")),
+    request_body = OffsetsRequest,
+    responses(
+        (status = 200, description = "Reset", body = OffsetsBody),
+        (status = 400, description = "Not JSON, or not such a request", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No type has this group", body = Problem, content_type = "application/problem+json"),
+        (status = 408, description = "The body took too long", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The group has members", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "Over 1 MiB", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "Not JSON by its Content-Type", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Not the group's topic, or not an offset of it", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Kafka or the database is away, or the outcome is not known yet", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(in super::super) async fn reset_offsets(
+    State(services): State<Services>,
+    Path(group): Path<String>,
+    Caller(actor): Caller,
+    JsonBody(body): JsonBody,
+) -> Result<Json<OffsetsBody>, Problem> {
+    let request: OffsetsRequest = serde_json::from_slice(&body).map_err(|error| {
+        let detail =
+            format!("Send {{\"topic\": \"..\", \"to\": \"latest\", \"reason\": \"..\"}}: {error}");
+        Problem::bad_request("invalid-request", detail)
+    })?;
+    let to = match request.to {
+        ToBody::Earliest => ResetTo::Earliest,
+        ToBody::Latest => ResetTo::Latest,
+        ToBody::Offset(offset) => ResetTo::Offset(offset),
+        ToBody::Timestamp(text) => {
+            let at_ms = parse_rfc3339(&text).ok_or_else(|| {
+                let detail = "must be RFC 3339, for example 2025-01-01T00:00:00Z".to_owned();
+                Problem::invalid_payload(vec![Fault { pointer: "/to/timestamp".into(), detail }])
+            })?;
+            ResetTo::Timestamp(at_ms)
+        }
+    };
+    let reason = reason::checked(&request.reason)?.to_owned();
+    let (topic, partitions) = (request.topic, request.partitions);
+    let reset = ResetRequest { group: group.clone(), topic: topic.clone(), partitions, to, reason };
+    let done = services.reset_offsets.reset(actor, reset).await?;
+    let partitions = done.into_iter().map(ResetPartitionBody::from).collect();
+    Ok(Json(OffsetsBody { group, topic, partitions }))
+}

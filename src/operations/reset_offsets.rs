@@ -1,0 +1,262 @@
+//! Set the offsets of a group that has no members, and note what that passes over.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use thiserror::Error;
+use tokio::sync::Mutex;
+use tokio_util::task::TaskTracker;
+
+use super::audit::{Audit, Deed};
+use super::detached::run_detached;
+use crate::domain::actor::Actor;
+use crate::domain::catalog::Catalog;
+use crate::domain::clock::{SharedClock, rfc3339};
+use crate::domain::dispatch::PartitionId;
+use crate::domain::id::IdSource;
+use crate::domain::status::OffsetReset;
+use crate::kafka::{Bounds, Groups, KafkaFault, Reader};
+use crate::store::{Store, StoreError};
+
+/// How long a caller waits; the five questions to Kafka behind it have their own bounds.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// Where a group is to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResetTo {
+    /// With the oldest record that is left.
+    Earliest,
+    /// Behind the newest one.
+    Latest,
+    /// With this offset of each partition.
+    Offset(i64),
+    /// With the first record of this time or later, milliseconds since the epoch.
+    Timestamp(i64),
+}
+
+impl ResetTo {
+    fn to_json(self) -> Value {
+        match self {
+            Self::Earliest => json!("earliest"),
+            Self::Latest => json!("latest"),
+            Self::Offset(offset) => json!({ "offset": offset }),
+            Self::Timestamp(at_ms) => json!({ "timestamp": rfc3339(at_ms) }),
+        }
+    }
+}
+
+/// What is to be reset, and why.
+#[derive(Debug, Clone)]
+pub struct ResetRequest {
+    /// The group.
+    pub group: String,
+    /// A topic that it consumes.
+    pub topic: String,
+    /// Which partitions; none means all.
+    pub partitions: Option<Vec<i32>>,
+    /// Where to.
+    pub to: ResetTo,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a reset did to one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResetPartition {
+    /// The partition.
+    pub partition: i32,
+    /// The group's next offset before, if it had committed one.
+    pub before: Option<i64>,
+    /// The group's next offset now.
+    pub now: i64,
+}
+
+/// Why offsets were not reset.
+#[derive(Debug, Error)]
+pub enum ResetError {
+    /// No type of the catalog has this group.
+    #[error("no type has the group {0}")]
+    UnknownGroup(String),
+    /// The group does not consume the topic.
+    #[error("the group does not consume the topic {0}")]
+    NotItsTopic(String),
+    /// The topic has no such partition.
+    #[error("the topic has no partition {0}")]
+    NoPartition(i32),
+    /// The offset is not in a partition.
+    #[error("partition {partition} has the offsets {} to {}", .bounds.low, .bounds.high)]
+    OutOfBounds {
+        /// The partition.
+        partition: i32,
+        /// What it has.
+        bounds: Bounds,
+    },
+    /// The group has members, and its offsets are theirs.
+    #[error("the group has live members")]
+    Live,
+    /// It took too long; it may happen yet.
+    #[error("the outcome is not known yet")]
+    OutcomeUnknown,
+    /// Kafka did not answer.
+    #[error(transparent)]
+    Kafka(#[from] KafkaFault),
+    /// The database did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Resets offsets. Cheap to clone.
+#[derive(Clone)]
+pub struct ResetOffsets {
+    catalog: Arc<Catalog>,
+    store: Store,
+    reader: Reader,
+    groups: Groups,
+    audit: Audit,
+    ids: Arc<IdSource>,
+    clock: SharedClock,
+    tracker: TaskTracker,
+    /// One at a time: a reset must know where the one before it ended.
+    turn: Arc<Mutex<()>>,
+}
+
+/// What a reset stands on.
+pub struct ResetParts {
+    /// Which groups and topics there are.
+    pub catalog: Arc<Catalog>,
+    /// Where resets are noted.
+    pub store: Store,
+    /// Tells bounds and times.
+    pub reader: Reader,
+    /// Tells and sets commits.
+    pub groups: Groups,
+    /// Every reset is audited.
+    pub audit: Audit,
+    /// Names operations.
+    pub ids: Arc<IdSource>,
+    /// The one clock.
+    pub clock: SharedClock,
+    /// A reset that has begun comes to its end here.
+    pub tracker: TaskTracker,
+}
+
+impl ResetOffsets {
+    /// The use case, on these parts.
+    pub fn new(parts: ResetParts) -> Self {
+        let ResetParts { catalog, store, reader, groups, audit, ids, clock, tracker } = parts;
+        let turn = Arc::default();
+        Self { catalog, store, reader, groups, audit, ids, clock, tracker, turn }
+    }
+
+    /// Sets a group's offsets in one topic, only while the group has no members.
+    pub async fn reset(
+        &self,
+        actor: Actor,
+        request: ResetRequest,
+    ) -> Result<Vec<ResetPartition>, ResetError> {
+        if !self.catalog.groups().contains(&request.group.as_str()) {
+            return Err(ResetError::UnknownGroup(request.group));
+        }
+        let its = self.catalog.by_topic(&request.topic);
+        if its.is_none_or(|record_type| record_type.group != request.group) {
+            return Err(ResetError::NotItsTopic(request.topic));
+        }
+        let deed = Deed::new("reset_offsets", request.group.clone()).because(&request.reason).with(
+            json!({
+                "topic": request.topic,
+                "partitions": request.partitions,
+                "to": request.to.to_json(),
+            }),
+        );
+        let reset = self.clone();
+        let work = async move {
+            let _turn = reset.turn.lock().await;
+            reset.audit.around(&actor, deed, reset.apply(&request)).await
+        };
+        run_detached(&self.tracker, DEADLINE, work).await.ok_or(ResetError::OutcomeUnknown)?
+    }
+
+    async fn apply(&self, request: &ResetRequest) -> Result<Vec<ResetPartition>, ResetError> {
+        let ResetRequest { group, topic, .. } = request;
+        // Kafka refuses it as well, but only after the rows are written.
+        if self.groups.members(group).await? > 0 {
+            return Err(ResetError::Live);
+        }
+        let chosen = self.chosen(request).await?;
+        let before = self.groups.committed(group, chosen.clone()).await?;
+        let bounds = self.reader.bounds_of(chosen.clone()).await?;
+        let targets = self.targets(request, &chosen, &bounds).await?;
+        let mut done = Vec::with_capacity(targets.len());
+        let mut resets = Vec::with_capacity(targets.len());
+        for (id, to_offset) in &targets {
+            let committed = before.get(id).copied().flatten();
+            done.push(ResetPartition {
+                partition: id.partition,
+                before: committed,
+                now: *to_offset,
+            });
+            // A group without a commit would begin with the oldest record.
+            let from_offset =
+                committed.unwrap_or_else(|| bounds.get(id).map_or(0, |bounds| bounds.low));
+            resets.push((id.clone(), OffsetReset { from_offset, to_offset: *to_offset }));
+        }
+        // The rows first: without them, what is passed over would be called done.
+        let operation = self.ids.next(self.clock.now_ms());
+        self.store.note_resets(operation, group, &resets, self.clock.now_ms()).await?;
+        match self.groups.set_offsets(group, targets.clone()).await {
+            Ok(Ok(())) => Ok(done),
+            Ok(Err(_)) => {
+                self.store.forget_resets(operation).await?;
+                Err(ResetError::Live)
+            }
+            Err(error) => {
+                // It may have happened although the answer was lost.
+                let now = self.groups.committed(group, chosen).await?;
+                if targets.iter().all(|(id, to)| now.get(id).copied().flatten() == Some(*to)) {
+                    return Ok(done);
+                }
+                self.store.forget_resets(operation).await?;
+                tracing::warn!(group, topic, %error, "the offsets were not reset");
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn chosen(&self, request: &ResetRequest) -> Result<Vec<PartitionId>, ResetError> {
+        let all = self.reader.partitions(&[&request.topic]).await?;
+        let Some(numbers) = &request.partitions else { return Ok(all) };
+        if let Some(unknown) = numbers.iter().find(|n| all.iter().all(|id| id.partition != **n)) {
+            return Err(ResetError::NoPartition(*unknown));
+        }
+        Ok(all.into_iter().filter(|id| numbers.contains(&id.partition)).collect())
+    }
+
+    async fn targets(
+        &self,
+        request: &ResetRequest,
+        chosen: &[PartitionId],
+        bounds: &HashMap<PartitionId, Bounds>,
+    ) -> Result<Vec<(PartitionId, i64)>, ResetError> {
+        let since = match request.to {
+            ResetTo::Timestamp(at_ms) => self.reader.offsets_since(chosen.to_vec(), at_ms).await?,
+            _ => HashMap::new(),
+        };
+        let mut targets = Vec::with_capacity(chosen.len());
+        for id in chosen {
+            let Some(&bounds) = bounds.get(id) else { continue };
+            let to_offset = match request.to {
+                ResetTo::Earliest => bounds.low,
+                ResetTo::Latest => bounds.high,
+                ResetTo::Offset(offset) if (bounds.low..=bounds.high).contains(&offset) => offset,
+                ResetTo::Offset(_) => {
+                    return Err(ResetError::OutOfBounds { partition: id.partition, bounds });
+                }
+                ResetTo::Timestamp(_) => since.get(id).copied().flatten().unwrap_or(bounds.high),
+            };
+            targets.push((id.clone(), to_offset));
+        }
+        Ok(targets)
+    }
+}

@@ -1,0 +1,266 @@
+//! What became of a job: from its group's commit, the dead letters and the record itself.
+//! Nothing is written per job.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use uuid::Uuid;
+
+use super::dead_letters::{DeadLetters, LetterError};
+use crate::domain::catalog::{Catalog, RecordType};
+use crate::domain::clock::SharedClock;
+use crate::domain::dispatch::PartitionId;
+use crate::domain::id::time_of;
+use crate::domain::receipt::Place;
+use crate::domain::record::Record;
+use crate::domain::status::{Evidence, JobState, is_reset_over};
+use crate::kafka::{Groups, KafkaFault, Reader, Searched, Span, Step};
+use crate::store::{IndexedLetter, Resolution, Store, StoreError};
+
+/// How long an answer may take in all, the search for an id included.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// How many records are read in search of an id: some 3 MB, a fraction of a second.
+pub const SEARCH_RECORDS_MAX: usize = 10_000;
+/// How long they are read.
+const SEARCH_TIME: Duration = Duration::from_secs(2);
+/// A record may bear a time that is a little before that of its id, made by another clock.
+const SEARCH_BEFORE_MS: i64 = 1_000;
+/// Behind a record that is this much younger than the id, the id is not to be expected: the
+/// producer gives a record up after half of it.
+const SEARCH_BEHIND_MS: i64 = 60_000;
+
+/// Why a status cannot be told.
+#[derive(Debug, Error)]
+pub enum StatusError {
+    /// There is no such record, or not yet.
+    #[error("there is no record at {topic}/{partition}/{offset}")]
+    NotFound {
+        /// The topic of the type.
+        topic: String,
+        /// The partition asked for.
+        partition: i32,
+        /// The offset asked for.
+        offset: i64,
+    },
+    /// No record of this id is in any topic of the catalog.
+    #[error("there is no record with the id {0}")]
+    UnknownId(Uuid),
+    /// The id carries no time, so there is nowhere to look.
+    #[error("the id {0} is not a UUIDv7")]
+    NoTime(Uuid),
+    /// The bound of the search came before its end.
+    #[error("the id was not among the first {SEARCH_RECORDS_MAX} records since its time")]
+    GaveUp,
+    /// The parts took too long together.
+    #[error("the status took longer than {} s", DEADLINE.as_secs())]
+    TimedOut,
+    /// The dead letters cannot be asked.
+    #[error(transparent)]
+    Letter(#[from] LetterError),
+    /// Kafka did not answer.
+    #[error(transparent)]
+    Kafka(#[from] KafkaFault),
+    /// The database did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What became of a job.
+#[derive(Debug)]
+pub struct JobStatus {
+    /// Its id; none where retention has taken the record and no letter tells.
+    pub id: Option<Uuid>,
+    /// Its type.
+    pub type_name: String,
+    /// Where it stands.
+    pub place: Place,
+    /// Whose it is.
+    pub group: String,
+    /// Its key, where that is known and text.
+    pub key: Option<String>,
+    /// What became of it.
+    pub state: JobState,
+    /// Attempts that were made, where that is known.
+    pub attempts: Option<i64>,
+    /// Milliseconds since the epoch: the record's timestamp.
+    pub produced_at_ms: Option<i64>,
+    /// Its dead letter, and what was done with that.
+    pub letter: Option<(IndexedLetter, Option<Resolution>)>,
+}
+
+/// Tells what became of jobs. Cheap to clone.
+#[derive(Clone)]
+pub struct Statuses {
+    catalog: Arc<Catalog>,
+    store: Store,
+    reader: Reader,
+    groups: Groups,
+    letters: DeadLetters,
+    clock: SharedClock,
+}
+
+impl Statuses {
+    /// The use case, on these parts.
+    pub fn new(
+        catalog: Arc<Catalog>,
+        store: Store,
+        reader: Reader,
+        groups: Groups,
+        letters: DeadLetters,
+        clock: SharedClock,
+    ) -> Self {
+        Self { catalog, store, reader, groups, letters, clock }
+    }
+
+    /// What became of the record at this place.
+    pub async fn get(
+        &self,
+        record_type: &RecordType,
+        partition: i32,
+        offset: i64,
+    ) -> Result<JobStatus, StatusError> {
+        let status = self.work_out(record_type, partition, offset);
+        tokio::time::timeout(DEADLINE, status).await.map_err(|_| StatusError::TimedOut)?
+    }
+
+    /// What became of the record with this id, found by the time inside it.
+    pub async fn find(&self, id: Uuid) -> Result<JobStatus, StatusError> {
+        let found = async {
+            let record = self.search(id).await?;
+            let Place { topic, partition, offset } = record.place;
+            let record_type = self.catalog.by_topic(&topic).ok_or(StatusError::UnknownId(id))?;
+            self.work_out(record_type, partition, offset).await
+        };
+        tokio::time::timeout(DEADLINE, found).await.map_err(|_| StatusError::TimedOut)?
+    }
+
+    async fn work_out(
+        &self,
+        record_type: &RecordType,
+        partition: i32,
+        offset: i64,
+    ) -> Result<JobStatus, StatusError> {
+        let RecordType { group, topic, .. } = record_type;
+        let place = Place { topic: topic.name.clone(), partition, offset };
+        let not_found = || StatusError::NotFound { topic: topic.name.clone(), partition, offset };
+        let id = PartitionId { topic: topic.name.as_str().into(), partition };
+        if !self.reader.partitions(&[&topic.name]).await?.contains(&id) {
+            return Err(not_found());
+        }
+        // In this order: a letter is in its topic before the commit passes its record, so
+        // what the commit has passed and the index does not have has not failed.
+        let commit = self.groups.committed(group, vec![id.clone()]).await?;
+        let commit = commit.get(&id).copied().flatten();
+        self.letters.index_reached().await?;
+        let bounds = self.reader.bounds_of(vec![id.clone()]).await?;
+        let bounds = bounds.get(&id).copied().ok_or_else(not_found)?;
+        if !(0..bounds.high).contains(&offset) {
+            return Err(not_found());
+        }
+        let record = if offset < bounds.low { None } else { self.read(&place).await? };
+        let letter = self.letter(&place, group, record.as_ref()).await?;
+        let resets = self.store.resets(group, &topic.name, partition).await?;
+        let evidence = Evidence {
+            offset,
+            commit,
+            low: bounds.low,
+            has_letter: letter.is_some(),
+            is_reset_over: is_reset_over(offset, &resets),
+            is_for_group: record.as_ref().is_none_or(|record| record.is_for(group)),
+        };
+        let state = evidence.state();
+        let letter = letter.filter(|_| state == JobState::DeadLettered);
+        Ok(describe(record_type, place, state, record.as_ref(), letter))
+    }
+
+    /// The record; none where retention took it a moment ago. A hole in the log is no record.
+    async fn read(&self, place: &Place) -> Result<Option<Record>, StatusError> {
+        match self.reader.record(place.clone()).await {
+            Ok(record) => Ok(Some(record)),
+            Err(KafkaFault::Missing { .. }) => {
+                let Place { topic, partition, offset } = place.clone();
+                Err(StatusError::NotFound { topic, partition, offset })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn letter(
+        &self,
+        place: &Place,
+        group: &str,
+        record: Option<&Record>,
+    ) -> Result<Option<(IndexedLetter, Option<Resolution>)>, StatusError> {
+        let dlq_topic = &self.catalog.dead_letters().name;
+        let letter = self.store.letter_of(dlq_topic, place, group).await?;
+        // A topic that was made anew has other records at the same places.
+        let is_its = |letter: &IndexedLetter| {
+            record.is_none_or(|record| record.message_id() == letter.message_id)
+        };
+        let Some(letter) = letter.filter(is_its) else { return Ok(None) };
+        let resolution = self.store.resolution(&letter.place, letter.message_id).await?;
+        Ok(Some((letter, resolution)))
+    }
+
+    /// Looks for an id in every topic, from the time inside it on.
+    async fn search(&self, id: Uuid) -> Result<Record, StatusError> {
+        let time_ms = time_of(id).filter(|_| id.get_version_num() == 7);
+        let time_ms = time_ms.ok_or(StatusError::NoTime(id))?;
+        if time_ms > self.clock.now_ms() + SEARCH_BEHIND_MS {
+            return Err(StatusError::UnknownId(id));
+        }
+        let topics: Vec<&str> = self.catalog.iter().map(|t| t.topic.name.as_str()).collect();
+        let partitions = self.reader.partitions(&topics).await?;
+        let since_ms = time_ms - SEARCH_BEFORE_MS;
+        let starts = self.reader.offsets_since(partitions, since_ms).await?;
+        let starts: Vec<(PartitionId, i64)> =
+            starts.into_iter().filter_map(|(id, offset)| Some((id, offset?))).collect();
+        let ends = self.reader.bounds_of(starts.iter().map(|(id, _)| id.clone()).collect()).await?;
+        let spans: Vec<Span> = starts
+            .into_iter()
+            .filter_map(|(id, from)| {
+                let end = ends.get(&id)?.high;
+                Some((id, from, end))
+            })
+            .collect();
+        let look = move |record: &Record| {
+            if record.message_id() == id {
+                Step::Found
+            } else if record.timestamp_ms.is_some_and(|at| at > time_ms + SEARCH_BEHIND_MS) {
+                Step::Enough
+            } else {
+                Step::Next
+            }
+        };
+        match self.reader.search(spans, SEARCH_RECORDS_MAX, SEARCH_TIME, look).await? {
+            Searched::Found(record) => Ok(*record),
+            Searched::Nothing => Err(StatusError::UnknownId(id)),
+            Searched::GaveUp => Err(StatusError::GaveUp),
+        }
+    }
+}
+
+fn describe(
+    record_type: &RecordType,
+    place: Place,
+    state: JobState,
+    record: Option<&Record>,
+    letter: Option<(IndexedLetter, Option<Resolution>)>,
+) -> JobStatus {
+    let lettered = letter.as_ref().map(|(letter, _)| letter);
+    let key = record.and_then(|record| String::from_utf8(record.key.clone()?).ok());
+    JobStatus {
+        id: record.map(Record::message_id).or(lettered.map(|letter| letter.message_id)),
+        type_name: record_type.name.clone(),
+        place,
+        group: record_type.group.clone(),
+        key: key.or_else(|| lettered.and_then(|letter| letter.original_key.clone())),
+        state,
+        attempts: lettered.map(|letter| letter.attempts),
+        produced_at_ms: record
+            .and_then(|record| record.timestamp_ms)
+            .or_else(|| lettered.and_then(|letter| letter.original_time_ms)),
+        letter,
+    }
+}
