@@ -381,6 +381,10 @@ impl From<TopicError> for Problem {
                 "not-more-partitions",
                 format!("The topic has {now} partitions; they can only become more"),
             ),
+            TopicError::TimedOut => Self::unavailable(
+                "took-too-long",
+                "Kafka took longer than 8 s to describe its topics; ask again",
+            ),
             TopicError::OutcomeUnknown => Self::unknown_change(),
             TopicError::Kafka(error) => error.into(),
             TopicError::Store(error) => error.into(),

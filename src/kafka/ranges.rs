@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -13,6 +14,9 @@ use super::error::KafkaFault;
 use super::reader::{ASK_TIMEOUT, Bounds, Reader, blocking};
 use crate::domain::dispatch::PartitionId;
 
+/// How often stale answers are asked for again, and how many times: 1 s.
+const STALE_LOOK: Duration = Duration::from_millis(100);
+const STALE_LOOKS_MAX: u32 = 10;
 /// What a client that has not heard of new partitions or leaders says.
 const STALE: [Code; 4] = [
     Code::UnknownPartition,
@@ -59,52 +63,67 @@ impl Reader {
         &self,
         partitions: Vec<PartitionId>,
     ) -> Result<HashMap<PartitionId, Bounds>, KafkaFault> {
-        let client = Arc::clone(&self.client);
-        blocking(move || {
-            let lows = ask(&client, &partitions, BEGINNING)?;
-            let highs = ask(&client, &partitions, END)?;
-            let mut bounds = HashMap::with_capacity(partitions.len());
-            for id in partitions {
-                let (Some(Some(low)), Some(Some(high))) = (lows.get(&id), highs.get(&id)) else {
-                    let what = format!("an answer on {}/{}", id.topic, id.partition);
-                    return Err(KafkaFault::Missing { what });
-                };
-                bounds.insert(id, Bounds { low: *low, high: *high });
-            }
-            Ok(bounds)
-        })
-        .await
+        let lows = self.ask(&partitions, BEGINNING).await?;
+        let highs = self.ask(&partitions, END).await?;
+        let mut bounds = HashMap::with_capacity(partitions.len());
+        for id in partitions {
+            let (Some(Some(low)), Some(Some(high))) = (lows.get(&id), highs.get(&id)) else {
+                let what = format!("an answer on {}/{}", id.topic, id.partition);
+                return Err(KafkaFault::Missing { what });
+            };
+            bounds.insert(id, Bounds { low: *low, high: *high });
+        }
+        Ok(bounds)
     }
 
     /// The first offset of each partition whose record is of this time or later; none where
     /// there is no such record.
     pub async fn offsets_since(
         &self,
-        partitions: Vec<PartitionId>,
+        partitions: &[PartitionId],
         time_ms: i64,
     ) -> Result<HashMap<PartitionId, Option<i64>>, KafkaFault> {
-        let client = Arc::clone(&self.client);
-        blocking(move || ask(&client, &partitions, Offset::Offset(time_ms.max(0)))).await
+        self.ask(partitions, Offset::Offset(time_ms.max(0))).await
+    }
+
+    /// Asks again where the client knows the partitions or their leaders no longer, or a new
+    /// leader is not ready yet: that passes in a moment.
+    async fn ask(
+        &self,
+        partitions: &[PartitionId],
+        time: Offset,
+    ) -> Result<HashMap<PartitionId, Option<i64>>, KafkaFault> {
+        let asked: Arc<[PartitionId]> = partitions.into();
+        let mut looks_left = STALE_LOOKS_MAX;
+        loop {
+            let (client, asked) = (Arc::clone(&self.client), Arc::clone(&asked));
+            let is_again = looks_left < STALE_LOOKS_MAX;
+            let answer = blocking(move || {
+                if is_again {
+                    refresh(&client, &asked).map_err(KafkaFault::failed("look up offsets"))?;
+                }
+                Ok(ask_once(&client, &asked, time))
+            });
+            match answer.await? {
+                Err(error) if looks_left > 0 && is_stale(&error) => looks_left -= 1,
+                answer => return answer.map_err(KafkaFault::failed("look up offsets")),
+            }
+            tokio::time::sleep(STALE_LOOK).await;
+        }
     }
 }
 
-/// Asks; a second time where the client knew the partitions or their leaders no longer.
-fn ask(
-    client: &BaseConsumer,
-    partitions: &[PartitionId],
-    time: Offset,
-) -> Result<HashMap<PartitionId, Option<i64>>, KafkaFault> {
-    let failed = |error| KafkaFault::failed("look up offsets")(error);
-    match ask_once(client, partitions, time) {
-        Err(error) if error.rdkafka_error_code().is_some_and(|code| STALE.contains(&code)) => {
-            let topics: HashSet<&Arc<str>> = partitions.iter().map(|id| &id.topic).collect();
-            for topic in topics {
-                client.fetch_metadata(Some(topic), ASK_TIMEOUT).map_err(failed)?;
-            }
-            ask_once(client, partitions, time).map_err(failed)
-        }
-        answer => answer.map_err(failed),
+fn is_stale(error: &KafkaError) -> bool {
+    error.rdkafka_error_code().is_some_and(|code| STALE.contains(&code))
+}
+
+/// Has the client learn the partitions and leaders of these topics anew.
+fn refresh(client: &BaseConsumer, partitions: &[PartitionId]) -> Result<(), KafkaError> {
+    let topics: HashSet<&Arc<str>> = partitions.iter().map(|id| &id.topic).collect();
+    for topic in topics {
+        client.fetch_metadata(Some(topic), ASK_TIMEOUT)?;
     }
+    Ok(())
 }
 
 fn ask_once(

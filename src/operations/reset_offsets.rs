@@ -240,7 +240,7 @@ impl ResetOffsets {
         bounds: &HashMap<PartitionId, Bounds>,
     ) -> Result<Vec<(PartitionId, i64)>, ResetError> {
         let since = match request.to {
-            ResetTo::Timestamp(at_ms) => self.reader.offsets_since(chosen.to_vec(), at_ms).await?,
+            ResetTo::Timestamp(at_ms) => self.reader.offsets_since(chosen, at_ms).await?,
             _ => HashMap::new(),
         };
         let mut targets = Vec::with_capacity(chosen.len());

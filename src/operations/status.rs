@@ -213,7 +213,7 @@ impl Statuses {
         let topics: Vec<&str> = self.catalog.iter().map(|t| t.topic.name.as_str()).collect();
         let partitions = self.reader.partitions(&topics).await?;
         let since_ms = time_ms - SEARCH_BEFORE_MS;
-        let starts = self.reader.offsets_since(partitions, since_ms).await?;
+        let starts = self.reader.offsets_since(&partitions, since_ms).await?;
         let starts: Vec<(PartitionId, i64)> =
             starts.into_iter().filter_map(|(id, offset)| Some((id, offset?))).collect();
         let ends = self.reader.bounds_of(starts.iter().map(|(id, _)| id.clone()).collect()).await?;

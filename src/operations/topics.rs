@@ -17,6 +17,8 @@ use crate::store::StoreError;
 
 /// Partitions of one topic: what a single broker bears without harm.
 pub const PARTITIONS_MAX: usize = 1_000;
+/// How long topics may take to be described.
+const LOOK_DEADLINE: Duration = Duration::from_secs(8);
 /// How long a caller waits for new partitions to have their leaders.
 const DEADLINE: Duration = Duration::from_secs(15);
 
@@ -35,6 +37,9 @@ pub enum TopicError {
         /// How many it has.
         now: usize,
     },
+    /// Kafka took too long to describe it.
+    #[error("Kafka took longer than {} s", LOOK_DEADLINE.as_secs())]
+    TimedOut,
     /// It took too long; it may happen yet.
     #[error("the outcome is not known yet")]
     OutcomeUnknown,
@@ -87,7 +92,7 @@ impl Topics {
 
     /// Every topic of the catalog that the cluster has.
     pub async fn list(&self) -> Result<Vec<TopicView>, TopicError> {
-        Ok(self.views(self.catalog.topics().cloned().collect()).await?)
+        self.views(self.catalog.topics().cloned().collect()).await
     }
 
     /// One topic of the catalog.
@@ -129,7 +134,13 @@ impl Topics {
         found.cloned().ok_or_else(|| TopicError::Unknown(topic.to_owned()))
     }
 
-    async fn views(&self, declared: Vec<TopicSpec>) -> Result<Vec<TopicView>, KafkaFault> {
+    async fn views(&self, declared: Vec<TopicSpec>) -> Result<Vec<TopicView>, TopicError> {
+        let views = self.look(declared);
+        let views = tokio::time::timeout(LOOK_DEADLINE, views).await;
+        Ok(views.map_err(|_| TopicError::TimedOut)??)
+    }
+
+    async fn look(&self, declared: Vec<TopicSpec>) -> Result<Vec<TopicView>, KafkaFault> {
         let states = self.admin.topics(&declared).await?;
         let id = |topic: &str, partition: &PartitionState| PartitionId {
             topic: topic.into(),
