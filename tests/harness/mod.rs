@@ -93,6 +93,11 @@ impl Jobgate {
         self.dir.path().join("data")
     }
 
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("jobgate.log")).unwrap_or_default()
+    }
+
     /// The address of its local Kafka.
     pub(crate) fn brokers(&self) -> String {
         match &self.options.brokers {
