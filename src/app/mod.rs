@@ -1,10 +1,11 @@
 //! Settings, wiring, lifecycle: the only module that knows all the others.
 //!
-//! [`main`] reads top-down: the command line, then either a document to print or a service
-//! to [run](serve).
+//! [`main`] reads top-down: the command line, then either something to print or a service to
+//! [run](serve).
 
 mod serve;
 mod settings;
+mod tokens;
 mod welcome;
 
 use std::process::ExitCode;
@@ -35,8 +36,9 @@ pub fn main() -> ExitCode {
 
 fn run(settings: Settings) -> anyhow::Result<()> {
     let catalog = Arc::new(catalog(&settings.dlq_topic)?);
-    match settings.command {
+    match &settings.command {
         Some(Command::Openapi) => print_openapi(&catalog),
+        Some(Command::Token(request)) => tokens::print(request, &settings.tokens),
         None | Some(Command::Serve) => {
             telemetry::start().context("the logs cannot be started")?;
             let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -1,6 +1,5 @@
 //! Run the service: start the parts from the bottom up, stop them from the top down.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::settings::{CreateTopics, Settings};
 use super::welcome;
+use crate::auth::Verifier;
 use crate::broker::{BrokerSettings, LocalKafka};
 use crate::domain::catalog::{Catalog, TopicSpec};
 use crate::domain::clock::{SharedClock, SystemClock};
@@ -42,17 +42,19 @@ const FLUSH: Duration = Duration::from_secs(2);
 /// second signal ends it at once.
 pub(super) async fn serve(settings: Settings, catalog: Arc<Catalog>) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
+    let verifier = settings.tokens.verifier(Arc::new(SystemClock))?.map(Arc::new);
     anyhow::ensure!(
-        settings.listen.ip().is_loopback(),
-        "{} is not a loopback address: without a token verifier jobgate serves this machine \
-         alone. Use --listen 127.0.0.1:{}",
+        verifier.is_some() || settings.listen.ip().is_loopback(),
+        "{} is not a loopback address: without a key to check tokens with, jobgate serves this \
+         machine alone. Set JOBGATE_JWT_SECRET or JOBGATE_JWT_PUBLIC_KEY, or use \
+         --listen 127.0.0.1:{}",
         settings.listen,
         settings.listen.port()
     );
     KafkaSettings::check(&settings.kafka_properties)?;
-    log_settings(&settings);
+    log_settings(&settings, verifier.as_deref());
     tokio::select! {
-        result = start_and_serve(&settings, catalog, signals.first()) => result,
+        result = start_and_serve(&settings, catalog, verifier, signals.first()) => result,
         () = signals.second() => anyhow::bail!("stopped at once by a second signal"),
     }
 }
@@ -60,13 +62,13 @@ pub(super) async fn serve(settings: Settings, catalog: Arc<Catalog>) -> anyhow::
 async fn start_and_serve(
     settings: &Settings,
     catalog: Arc<Catalog>,
+    verifier: Option<Arc<Verifier>>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     // The address first: a second jobgate by mistake must not touch anything.
     let listener = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("{} cannot be served on", settings.listen))?;
-    let address = listener.local_addr()?;
     std::fs::create_dir_all(&settings.data_dir)
         .with_context(|| format!("{} cannot be made", settings.data_dir.display()))?;
 
@@ -75,7 +77,7 @@ async fn start_and_serve(
         () = stop.cancelled() => return Ok(()),
     };
     let (mut local, kafka) = started;
-    let served = run(settings, catalog, &kafka, listener, address, &stop, local.as_mut()).await;
+    let served = run(settings, catalog, &kafka, listener, verifier, &stop, local.as_mut()).await;
     if let Some(local) = local {
         local.stop().await.context("the local Kafka did not stop well")?;
     }
@@ -105,7 +107,7 @@ async fn run(
     catalog: Arc<Catalog>,
     kafka: &KafkaSettings,
     listener: TcpListener,
-    address: SocketAddr,
+    verifier: Option<Arc<Verifier>>,
     stop: &CancellationToken,
     local: Option<&mut LocalKafka>,
 ) -> anyhow::Result<()> {
@@ -165,10 +167,10 @@ async fn run(
         replay: Replay::new(dead_letters.clone(), producer.clone(), ids, base_tasks.clone()),
         dead_letters,
     };
-    let serving =
-        gateway::serve(listener, gateway::router(services), gateway_tasks.clone(), stop.clone());
-    gateway_tasks.spawn(serving);
-    welcome::welcome(address, &kafka.brokers, &mailer, &settings.data_dir);
+    let (address, takes_tokens) = (listener.local_addr()?, verifier.is_some());
+    let router = gateway::router(services, verifier);
+    gateway_tasks.spawn(gateway::serve(listener, router, gateway_tasks.clone(), stop.clone()));
+    welcome::welcome(address, &kafka.brokers, &mailer, &settings.data_dir, takes_tokens);
 
     let failure = watch(stop, local).await;
     stop.cancel();
@@ -287,13 +289,14 @@ async fn prepare_topics(
     Ok(())
 }
 
-fn log_settings(settings: &Settings) {
+fn log_settings(settings: &Settings, verifier: Option<&Verifier>) {
     let properties: Vec<&str> =
         settings.kafka_properties.iter().map(|(name, _)| name.as_str()).collect();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         role = ?settings.role,
         listen = %settings.listen,
+        auth = verifier.map_or("none", Verifier::algorithm),
         data_dir = %settings.data_dir.display(),
         kafka = settings.kafka_brokers.as_deref().unwrap_or("local"),
         kafka_properties = ?properties,

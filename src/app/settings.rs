@@ -5,11 +5,16 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::tokens::{TokenRequest, TokenSettings};
 use crate::mail::SmtpUrl;
+
+/// What has no flag.
+const AFTER_HELP: &str = "Environment only:\n  JOBGATE_JWT_SECRET  The secret of tokens (HS256), \
+    32 bytes at least; instead of --jwt-public-key";
 
 /// jobgate: background jobs and events over HTTP, kept by Apache Kafka.
 #[derive(Debug, Clone, Parser)]
-#[command(version, about)]
+#[command(version, about, after_help = AFTER_HELP)]
 pub(super) struct Settings {
     /// What to do; `serve` unless given.
     #[command(subcommand)]
@@ -19,7 +24,7 @@ pub(super) struct Settings {
     #[arg(long, env = "JOBGATE_ROLE", default_value = "both")]
     pub(super) role: Role,
 
-    /// The address to serve on. A loopback address: without a token verifier no other.
+    /// The address to serve on. Without a key to check tokens with, a loopback address.
     #[arg(long, env = "JOBGATE_LISTEN", default_value = "127.0.0.1:8088")]
     pub(super) listen: SocketAddr,
 
@@ -67,15 +72,20 @@ pub(super) struct Settings {
     /// A directory whose files replace built-in mail templates of the same name.
     #[arg(long, env = "JOBGATE_MAIL_TEMPLATES")]
     pub(super) mail_templates: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(super) tokens: TokenSettings,
 }
 
 /// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub(super) enum Command {
     /// Serve (the default).
     Serve,
     /// Print the OpenAPI document.
     Openapi,
+    /// Make a token for a caller, and print it.
+    Token(TokenRequest),
 }
 
 /// What a process is.

@@ -28,7 +28,19 @@ pub(super) fn progress(step: Progress) {
 
 /// Where everything is, and a first job to send.
 #[expect(clippy::print_stdout, reason = "the welcome is for the person at the terminal")]
-pub(super) fn welcome(address: SocketAddr, brokers: &str, mailer: &Mailer, data_dir: &Path) {
+pub(super) fn welcome(
+    address: SocketAddr,
+    brokers: &str,
+    mailer: &Mailer,
+    data_dir: &Path,
+    takes_tokens: bool,
+) {
+    let (token, how) = if takes_tokens {
+        let how = " (jobgate token --sub me --scope jobs:write makes a TOKEN)";
+        (" -H \"Authorization: Bearer $TOKEN\"", how)
+    } else {
+        ("", "")
+    };
     println!(
         "
 jobgate is ready.
@@ -38,9 +50,9 @@ jobgate is ready.
   mails     {mailer}
   data      {}
 
-A first job:
+A first job{how}:
 
-  curl --json '{{\"campaign_id\": \"7f0c9a52-6b1d-4e3f-8a2b-1c5d7e9f0a11\",
+  curl{token} --json '{{\"campaign_id\": \"7f0c9a52-6b1d-4e3f-8a2b-1c5d7e9f0a11\",
     \"user_id\": \"3d2e8b74-9c1f-4a6d-b5e0-2f4a6c8e0b22\",
     \"template_data\": {{\"email\": \"ada@example.com\", \"first_name\": \"Ada\",
       \"verification_link\": \"https://example.com/verify/1\"}}}}' \\

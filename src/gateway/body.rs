@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Limited};
 
 use super::problem::Problem;
 
@@ -43,6 +43,18 @@ impl<S: Send + Sync> FromRequest<S> for OptionalJsonBody {
         }
         content_type.map(|()| Self(Some(bytes)))
     }
+}
+
+/// Reads on what a client still sends after it was refused, as much as a good one would send,
+/// so that it gets to read the answer.
+pub(super) async fn discard(request: Request) {
+    // Such a client waits for leave to send, which it does not get.
+    if request.headers().contains_key(header::EXPECT) {
+        return;
+    }
+    let mut body = Limited::new(request.into_body(), BODY_BYTES_MAX);
+    let reading = async { while let Some(Ok(_)) = body.frame().await {} };
+    tokio::time::timeout(BODY_DEADLINE, reading).await.ok();
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {

@@ -5,8 +5,9 @@
 //! the answer; no SQL and no Kafka here, and never a word of the worker.
 //!
 //! To add an endpoint: a file in `endpoints/` with request, response and handler in that
-//! order, and a line in [`router`].
+//! order, and a line in [`router`] that says which scope it asks for.
 
+mod access;
 mod body;
 mod endpoints;
 mod loopback;

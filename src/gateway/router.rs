@@ -1,52 +1,63 @@
 //! Every route, in one list.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn;
 use tower_http::trace::TraceLayer;
 use utoipa::OpenApi as _;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use super::access::Routes;
 use super::endpoints::{
     discard_dead_letter, enqueue_job, get_catalog, get_dead_letter, health, list_dead_letters,
     publish_event, rebuild_dead_letter_index, replay_dead_letter, validate_payload,
 };
 use super::problem::Problem;
 use super::{Services, loopback, openapi};
+use crate::auth::Scope::{AdminRead, AdminWrite, EventsWrite, JobsWrite};
+use crate::auth::Verifier;
 
-/// The routes, and what utoipa says of them.
-pub(super) fn routes() -> OpenApiRouter<Services> {
-    OpenApiRouter::with_openapi(openapi::Api::openapi())
-        .routes(routes!(enqueue_job::enqueue_job))
-        .routes(routes!(validate_payload::validate_job))
-        .routes(routes!(publish_event::publish_event))
-        .routes(routes!(validate_payload::validate_event))
-        .routes(routes!(get_catalog::get_catalog))
-        .routes(routes!(list_dead_letters::list_dead_letters))
-        .routes(routes!(get_dead_letter::get_dead_letter))
-        .routes(routes!(replay_dead_letter::replay_dead_letter))
-        .routes(routes!(discard_dead_letter::discard_dead_letter))
-        .routes(routes!(rebuild_dead_letter_index::rebuild_dead_letter_index))
-        .routes(routes!(health::live))
-        .routes(routes!(health::ready))
+/// The routes, whom each serves, and what utoipa says of them.
+pub(super) fn routes(verifier: Option<Arc<Verifier>>) -> Routes {
+    Routes::new(openapi::Api::openapi(), verifier)
+        .scoped(JobsWrite, routes!(enqueue_job::enqueue_job))
+        .scoped(JobsWrite, routes!(validate_payload::validate_job))
+        .scoped(EventsWrite, routes!(publish_event::publish_event))
+        .scoped(EventsWrite, routes!(validate_payload::validate_event))
+        .any_caller(routes!(get_catalog::get_catalog))
+        .scoped(AdminRead, routes!(list_dead_letters::list_dead_letters))
+        .scoped(AdminRead, routes!(get_dead_letter::get_dead_letter))
+        .scoped(AdminWrite, routes!(replay_dead_letter::replay_dead_letter))
+        .scoped(AdminWrite, routes!(discard_dead_letter::discard_dead_letter))
+        .scoped(AdminWrite, routes!(rebuild_dead_letter_index::rebuild_dead_letter_index))
+        .open(routes!(health::live))
+        .open(routes!(health::ready))
 }
 
 /// The whole HTTP surface.
-pub fn router(services: Services) -> Router {
+///
+/// Without a verifier it answers this machine alone.
+pub fn router(services: Services, verifier: Option<Arc<Verifier>>) -> Router {
     let document = openapi::document(&services.catalog);
-    let (router, _) = routes().split_for_parts();
+    let answers_this_machine_alone = verifier.is_none();
+    let (router, _) = routes(verifier).split();
     let docs = SwaggerUi::new("/docs")
         .external_url_unchecked("/openapi.json", document)
         .config(Config::from("/openapi.json").try_it_out_enabled(true));
-    router
+    let router = router
         .with_state(services)
+        // The document and the pages that show it need no token.
         .merge(docs)
         .fallback(async || Problem::not_found("no-such-path", "See /docs for the paths there are"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         // Bodies have their own bound, which reads on so that the answer arrives.
-        .layer(DefaultBodyLimit::disable())
-        .layer(from_fn(loopback::guard))
-        .layer(TraceLayer::new_for_http())
+        .layer(DefaultBodyLimit::disable());
+    // With a verifier neither Host nor Origin says anything: a browser adds no token by
+    // itself, so a foreign page has none to abuse.
+    let router =
+        if answers_this_machine_alone { router.layer(from_fn(loopback::guard)) } else { router };
+    router.layer(TraceLayer::new_for_http())
 }

@@ -39,12 +39,8 @@ pub(in super::super) struct DiscardRequest {
     responses(
         (status = 204, description = "Discarded"),
         (status = 400, description = "Not JSON, or without a reason", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such dead letter", body = Problem, content_type = "application/problem+json"),
-        (status = 408, description = "The body took too long", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Not open any more", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "Over 1 MiB", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "Not JSON by its Content-Type", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The reason is empty or too long", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Kafka or the database is away", body = Problem, content_type = "application/problem+json"),
     )

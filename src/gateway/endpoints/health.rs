@@ -24,7 +24,6 @@ pub(in super::super) struct Healthy {
     tag = "health",
     responses(
         (status = 200, description = "Alive", body = Healthy),
-        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(in super::super) async fn live() -> Json<Healthy> {
@@ -38,7 +37,6 @@ pub(in super::super) async fn live() -> Json<Healthy> {
     tag = "health",
     responses(
         (status = 200, description = "A POST would be accepted now", body = Healthy),
-        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Kafka is away, or jobgate is stopping", body = Problem, content_type = "application/problem+json"),
     )
 )]
