@@ -24,6 +24,8 @@ pub(crate) struct Options {
     pub(crate) brokers: Option<String>,
     /// A mail server; the outbox is used otherwise.
     pub(crate) smtp_url: Option<String>,
+    /// Where to listen; a port of 127.0.0.1 otherwise.
+    pub(crate) listen: Option<String>,
     /// Further arguments.
     pub(crate) args: Vec<String>,
     /// Further variables.
@@ -128,6 +130,16 @@ impl Jobgate {
         read(self.client.post(self.url(path)).json(body).timeout(Duration::from_secs(15))).await
     }
 
+    /// Sends a request of one's own making.
+    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        read(request.timeout(Duration::from_secs(15))).await.expect("an answer")
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("jobgate.log")).expect("its log")
+    }
+
     /// POSTs bytes as they are, as JSON.
     pub(crate) async fn post_raw(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
         let request = self
@@ -190,11 +202,13 @@ async fn spawn(dir: &Path, options: &Options) -> (Child, String) {
         .expect("a log file");
     let mut command = Command::new(env!("CARGO_BIN_EXE_jobgate"));
     command
-        .args(["--listen", "127.0.0.1:0", "--data-dir"])
+        .args(["--listen", options.listen.as_deref().unwrap_or("127.0.0.1:0"), "--data-dir"])
         .arg(dir.join("data"))
         .args(&options.args)
         .env_remove("KAFKA_BROKERS")
         .env_remove("SMTP_URL")
+        .env_remove("JOBGATE_JWT_SECRET")
+        .env_remove("JOBGATE_JWT_PUBLIC_KEY")
         .envs(options.env.iter().cloned())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
