@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::kafka::KafkaSettings;
 use crate::mail::SmtpUrl;
+use crate::store::{Database, InvalidDatabase};
 
 /// jobgate: background jobs and events over HTTP, kept by Apache Kafka.
 #[derive(Debug, Clone, Parser)]
@@ -15,7 +17,7 @@ pub(super) struct Settings {
     #[command(subcommand)]
     pub(super) command: Option<Command>,
 
-    /// What this process is: the gateway and the workers.
+    /// What this process is. Split roles need an outside Kafka and PostgreSQL.
     #[arg(long, env = "JOBGATE_ROLE", default_value = "both")]
     pub(super) role: Role,
 
@@ -38,6 +40,41 @@ pub(super) struct Settings {
     /// An installation of Apache Kafka to run in place of the one that is fetched.
     #[arg(long, env = "JOBGATE_KAFKA_HOME")]
     pub(super) kafka_home: Option<PathBuf>,
+
+    /// The database: `postgres://user:password@host:5432/name`, or `sqlite:path`. Unless given
+    /// here or by `DB_*`, SQLite in the data directory.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub(super) database_url: Option<Database>,
+
+    /// The host of a PostgreSQL, in place of a URL.
+    #[arg(long, env = "DB_HOST", requires = "db_name")]
+    pub(super) db_host: Option<String>,
+
+    /// Its port.
+    #[arg(long, env = "DB_PORT", default_value_t = 5432)]
+    pub(super) db_port: u16,
+
+    /// The user of the database.
+    #[arg(long, env = "DB_USERNAME", default_value = "postgres")]
+    pub(super) db_username: String,
+
+    /// The user's password.
+    #[arg(long, env = "DB_PASSWORD", hide_env_values = true)]
+    pub(super) db_password: Option<String>,
+
+    /// The name of the database.
+    #[arg(long, env = "DB_NAME", requires = "db_host")]
+    pub(super) db_name: Option<String>,
+
+    /// The groups that this worker runs, comma-separated; all that have a handler unless
+    /// given.
+    #[arg(long, env = "JOBGATE_GROUPS", value_delimiter = ',')]
+    pub(super) groups: Vec<String>,
+
+    /// A name for this worker that it keeps over restarts: it gets its partitions back
+    /// without a rebalance. No two workers may share one.
+    #[arg(long, env = "CONSUMER_INSTANCE")]
+    pub(super) consumer_instance: Option<String>,
 
     /// Whether missing topics are made at the start.
     #[arg(long, env = "JOBGATE_CREATE_TOPICS", default_value = "missing")]
@@ -69,6 +106,46 @@ pub(super) struct Settings {
     pub(super) mail_templates: Option<PathBuf>,
 }
 
+impl Settings {
+    /// The database that the settings name; `DATABASE_URL` wins over `DB_*`.
+    pub(super) fn database(&self) -> Result<Database, InvalidDatabase> {
+        if let Some(database) = &self.database_url {
+            return Ok(database.clone());
+        }
+        match (&self.db_host, &self.db_name) {
+            (Some(host), Some(name)) => Database::postgres(
+                host,
+                self.db_port,
+                &self.db_username,
+                self.db_password.as_deref(),
+                name,
+            ),
+            _ => Ok(Database::Sqlite(self.data_dir.join("jobgate.db"))),
+        }
+    }
+
+    /// Refuses settings that do not go together.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        KafkaSettings::check(&self.kafka_properties)?;
+        let database = self.database()?;
+        if self.role != Role::Both {
+            anyhow::ensure!(
+                self.kafka_brokers.is_some() && matches!(database, Database::Postgres(_)),
+                "split roles share an outside Kafka and a PostgreSQL: set KAFKA_BROKERS, and \
+                 DATABASE_URL or DB_HOST and DB_NAME; or use --role=both for one process"
+            );
+        }
+        anyhow::ensure!(
+            !self.role.serves_api() || self.listen.ip().is_loopback(),
+            "{} is not a loopback address: without a token verifier jobgate serves this machine \
+             alone. Use --listen 127.0.0.1:{}",
+            self.listen,
+            self.listen.port()
+        );
+        Ok(())
+    }
+}
+
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
 pub(super) enum Command {
@@ -76,13 +153,30 @@ pub(super) enum Command {
     Serve,
     /// Print the OpenAPI document.
     Openapi,
+    /// Say of the settings, Kafka, the topics, the database and the mail server whether they
+    /// are in order, and what to do where not. Exit 1 on a fault. Changes nothing.
+    Check,
 }
 
 /// What a process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Role {
-    /// Gateway and workers in one process.
+    /// Takes requests.
+    Gateway,
+    /// Runs jobs; serves health alone.
+    Worker,
+    /// Both in one process.
     Both,
+}
+
+impl Role {
+    pub(super) fn serves_api(self) -> bool {
+        self != Self::Worker
+    }
+
+    pub(super) fn runs_jobs(self) -> bool {
+        self != Self::Gateway
+    }
 }
 
 /// Whether missing topics are made.
@@ -110,6 +204,34 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Settings::command().debug_assert();
+    }
+
+    fn settings(args: &[&str]) -> Settings {
+        Settings::parse_from([&["jobgate"], args].concat())
+    }
+
+    #[test]
+    fn the_parts_of_a_database_name_one_and_a_url_wins() {
+        let parts = ["--db-host", "db.example", "--db-name", "waitlist", "--db-password", "p@ss"];
+        let named = settings(&parts).database().unwrap();
+        assert_eq!(named.to_string(), "postgres db.example/waitlist");
+        let url = ["--database-url", "sqlite:elsewhere.db"];
+        let named = settings(&[&parts[..], &url].concat()).database().unwrap();
+        assert_eq!(named.to_string(), "sqlite elsewhere.db");
+        assert_eq!(settings(&[]).database().unwrap().to_string(), "sqlite data/jobgate.db");
+    }
+
+    #[test]
+    fn split_roles_need_what_they_share() {
+        let error = settings(&["--role", "worker"]).check().unwrap_err();
+        assert!(error.to_string().contains("KAFKA_BROKERS"), "{error}");
+        let outside =
+            ["--kafka-brokers", "k:9092", "--db-host", "d", "--db-name", "n", "--role", "worker"];
+        settings(&outside).check().unwrap();
+        let anywhere = [&outside[..], &["--listen", "0.0.0.0:8088"]].concat();
+        settings(&anywhere).check().unwrap();
+        let gateway = settings(&[&anywhere[..], &["--role", "gateway"]].concat());
+        assert!(gateway.check().is_err(), "only a worker's health may be served anywhere");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What a person sees at the start: progress, then where to go.
 
 use std::net::SocketAddr;
-use std::path::Path;
 
+use super::settings::Settings;
 use crate::broker::Progress;
 use crate::mail::Mailer;
 
@@ -28,7 +28,11 @@ pub(super) fn progress(step: Progress) {
 
 /// Where everything is, and a first job to send.
 #[expect(clippy::print_stdout, reason = "the welcome is for the person at the terminal")]
-pub(super) fn welcome(address: SocketAddr, brokers: &str, mailer: &Mailer, data_dir: &Path) {
+pub(super) fn welcome(settings: &Settings, address: SocketAddr, brokers: &str, mailer: &Mailer) {
+    if !settings.role.serves_api() {
+        println!("jobgate works; its health: http://{address}/health/ready");
+        return;
+    }
     println!(
         "
 jobgate is ready.
@@ -46,6 +50,6 @@ A first job:
       \"verification_link\": \"https://example.com/verify/1\"}}}}' \\
     http://{address}/jobs/email.verification
 ",
-        data_dir.display()
+        settings.data_dir.display()
     );
 }

@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn;
+use axum::routing::get;
 use tower_http::trace::TraceLayer;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
@@ -14,7 +15,7 @@ use super::endpoints::{
     publish_event, rebuild_dead_letter_index, replay_dead_letter, validate_payload,
 };
 use super::problem::Problem;
-use super::{Services, loopback, openapi};
+use super::{Readiness, Services, loopback, openapi};
 
 /// The routes, and what utoipa says of them.
 pub(super) fn routes() -> OpenApiRouter<Services> {
@@ -31,6 +32,18 @@ pub(super) fn routes() -> OpenApiRouter<Services> {
         .routes(routes!(rebuild_dead_letter_index::rebuild_dead_letter_index))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
+}
+
+/// What a worker serves: health, to anybody who watches over it.
+pub fn health_router(readiness: Readiness) -> Router {
+    Router::new()
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .with_state(readiness)
+        .fallback(async || {
+            Problem::not_found("no-such-path", "A worker serves /health/live and /health/ready")
+        })
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
 }
 
 /// The whole HTTP surface.
