@@ -163,6 +163,15 @@ impl Jobgate {
         self.child.kill().await.expect("it could be killed");
     }
 
+    /// Waits until it ends by itself; returns the exit code and its log.
+    pub(crate) async fn ended(&mut self, deadline: Duration) -> (Option<i32>, String) {
+        let status = tokio::time::timeout(deadline, self.child.wait()).await;
+        let log = std::fs::read_to_string(self.dir.path().join("jobgate.log"));
+        let log = log.unwrap_or_default();
+        let Ok(status) = status else { panic!("it did not end in {deadline:?}:\n{log}") };
+        (status.expect("its status").code(), log)
+    }
+
     /// SIGTERM; returns the exit code and how long it took.
     pub(crate) async fn terminate(&mut self) -> (Option<i32>, Duration) {
         let begun = Instant::now();
@@ -210,8 +219,9 @@ async fn spawn(dir: &Path, options: &Options) -> (Child, String) {
     let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
     let address = async {
         while let Ok(Some(line)) = lines.next_line().await {
-            if let Some(rest) = line.trim().strip_prefix("API") {
-                return rest.split_whitespace().next().map(str::to_owned);
+            if let Some((_, rest)) = line.split_once("http://") {
+                let authority = rest.split([' ', '/']).next().unwrap_or_default();
+                return Some(format!("http://{authority}"));
             }
         }
         None
