@@ -20,7 +20,7 @@ use crate::worker::RunningPool;
 /// How long answers that are under way may take once the stop has come: the deadline of an
 /// enqueue, and a little.
 const GATEWAY_DRAIN: Duration = Duration::from_secs(6);
-/// How long the workers may take: they drain for less themselves.
+/// How long the workers may take, beside the gateway: they drain for less themselves.
 const WORKER_DRAIN: Duration = Duration::from_secs(12);
 /// How long the records that are under way may take, and the index.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -107,9 +107,11 @@ async fn run(
     };
     stop.cancel();
     tracing::info!("stopping: no new requests, finishing what runs");
-    drain("gateway", &gateway_tasks, GATEWAY_DRAIN).await;
     worker_stop.cancel();
-    drain("workers", &worker_tasks, WORKER_DRAIN).await;
+    tokio::join!(
+        drain("gateway", &gateway_tasks, GATEWAY_DRAIN),
+        drain("workers", &worker_tasks, WORKER_DRAIN)
+    );
     if let Err(error) = parts.producer.flush(FLUSH).await {
         tracing::warn!(%error, "some records have no acknowledgement");
     }

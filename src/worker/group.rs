@@ -214,6 +214,12 @@ impl Group {
     }
 
     fn happened(&mut self, event: ConsumerEvent) {
+        // The consumer's thread says nothing while it waits for the answer to a revocation:
+        // if it speaks, its patience is over and the partitions are gone. Answering later
+        // would forget a new assignment of the same ones.
+        if let Some((revocation, _)) = self.revocation.take() {
+            self.forget(&revocation.partitions);
+        }
         match event {
             ConsumerEvent::Assigned(partitions) => {
                 tracing::info!(
