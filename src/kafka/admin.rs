@@ -124,7 +124,8 @@ impl Admin {
         .map_err(KafkaFault::failed("list its topics"))
     }
 
-    /// Waits until each partition of these topics has a leader: a new one takes a moment.
+    /// Waits until each partition of these topics has a leader that serves: a new one takes a
+    /// moment, and the metadata names a leader some seconds before it answers as one.
     async fn wait_for_leaders(&self, topics: &[TopicSpec]) -> Result<(), KafkaFault> {
         for _ in 0..LEADER_LOOKS_MAX {
             let cluster = self.describe().await?;
@@ -132,7 +133,16 @@ impl Admin {
                 cluster.topics.get(&topic.name).is_some_and(|topic| topic.has_leaders)
             };
             if topics.iter().all(is_led) {
-                return Ok(());
+                let (client, topics) = (Arc::clone(&self.client), topics.to_vec());
+                let serves = move |topic: &TopicSpec, partition| {
+                    client.inner().fetch_watermarks(&topic.name, partition, CALL_TIMEOUT).is_ok()
+                };
+                let all_serve = tokio::task::spawn_blocking(move || {
+                    topics.iter().all(|topic| (0..topic.partitions).all(|p| serves(topic, p)))
+                });
+                if all_serve.await.map_err(|_| KafkaFault::Stopping)? {
+                    return Ok(());
+                }
             }
             tokio::time::sleep(LEADER_LOOK).await;
         }

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::super::Services;
-use super::super::body::OptionalJsonBody;
+use super::super::body::{OptionalJsonBody, request};
 use super::super::problem::Problem;
 use super::get_dead_letter::letter_path;
 use super::produce::ReceiptBody;
@@ -72,12 +72,8 @@ pub(in super::super) async fn replay_dead_letter(
     let payload = match body {
         None => None,
         Some(body) => {
-            let request: ReplayRequest = serde_json::from_slice(&body).map_err(|error| {
-                Problem::bad_request(
-                    "invalid-request",
-                    format!("Send nothing, or {{\"payload\": {{..}}}}: {error}"),
-                )
-            })?;
+            let usage = "Send nothing, or {\"payload\": {..}}";
+            let request: ReplayRequest = request(&body, usage)?;
             request.payload
         }
     };
