@@ -2,7 +2,10 @@
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware::{from_fn, map_response};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use tower_http::trace::TraceLayer;
 use utoipa::OpenApi as _;
@@ -58,6 +61,23 @@ pub fn router(services: Services) -> Router {
         .merge(docs)
         .fallback(async || Problem::not_found("no-such-path", "See /docs for the paths there are"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        // What axum and Swagger UI refuse by themselves is a problem like any other.
+        .layer(map_response(async |response: Response| {
+            let content_type = response.headers().get(CONTENT_TYPE);
+            if content_type.is_some_and(|value| value == "application/problem+json") {
+                return response;
+            }
+            let problem = match response.status() {
+                StatusCode::BAD_REQUEST => {
+                    Problem::bad_request("invalid-path", "The path is not percent-encoded UTF-8")
+                }
+                StatusCode::NOT_FOUND => {
+                    Problem::not_found("no-such-path", "See /docs for the paths there are")
+                }
+                _ => return response,
+            };
+            problem.into_response()
+        }))
         // Bodies have their own bound, which reads on so that the answer arrives.
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn(loopback::guard))

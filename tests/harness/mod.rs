@@ -184,6 +184,23 @@ impl Jobgate {
     }
 }
 
+/// Lines of the log that a failed test shows.
+const LOG_SHOWN_LINES: usize = 30;
+
+/// A test that fails shows what jobgate said last: its directory goes with it.
+impl Drop for Jobgate {
+    #[expect(clippy::print_stderr, reason = "the last word of a failed test")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.dir.path().join("jobgate.log"));
+            let log = log.unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let shown = &lines[lines.len().saturating_sub(LOG_SHOWN_LINES)..];
+            eprintln!("the end of jobgate's log:\n{}", shown.join("\n"));
+        }
+    }
+}
+
 async fn read(request: reqwest::RequestBuilder) -> Option<Answer> {
     let response = request.send().await.ok()?;
     let (status, headers) = (response.status(), response.headers().clone());
