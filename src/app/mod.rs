@@ -3,8 +3,12 @@
 //! [`main`] reads top-down: the command line, then either something to print or a service to
 //! [run](serve).
 
+mod check;
+mod cluster;
+mod parts;
 mod serve;
 mod settings;
+mod signals;
 mod tokens;
 mod welcome;
 
@@ -39,18 +43,23 @@ fn run(settings: Settings) -> anyhow::Result<()> {
     match &settings.command {
         Some(Command::Openapi) => print_openapi(&catalog),
         Some(Command::Token(request)) => tokens::print(request, &settings.tokens),
+        Some(Command::Check) => block_on(check::check(&settings, &catalog)),
         None | Some(Command::Serve) => {
             telemetry::start().context("the logs cannot be started")?;
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .enable_all()
-                .build()
-                .context("the runtime cannot be started")?;
-            let result = runtime.block_on(serve::serve(settings, catalog));
-            // Whatever still runs has had its time; a blocking call to Kafka may not end.
-            runtime.shutdown_background();
-            result
+            block_on(serve::serve(settings, catalog))
         }
     }
+}
+
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started")?;
+    let result = runtime.block_on(work);
+    // Whatever still runs has had its time; a blocking call to Kafka may not end.
+    runtime.shutdown_background();
+    result
 }
 
 /// The built-in catalog, with the settings that change it.

@@ -1,10 +1,10 @@
 //! What a person sees at the start: progress, then where to go.
 
 use std::net::SocketAddr;
-use std::path::Path;
 
+use super::parts::Parts;
+use super::settings::Settings;
 use crate::broker::Progress;
-use crate::mail::Mailer;
 
 /// A step of the local Kafka's start, as a line.
 pub(super) fn progress(step: Progress) {
@@ -28,14 +28,13 @@ pub(super) fn progress(step: Progress) {
 
 /// Where everything is, and a first job to send.
 #[expect(clippy::print_stdout, reason = "the welcome is for the person at the terminal")]
-pub(super) fn welcome(
-    address: SocketAddr,
-    brokers: &str,
-    mailer: &Mailer,
-    data_dir: &Path,
-    takes_tokens: bool,
-) {
-    let (token, how) = if takes_tokens {
+pub(super) fn welcome(settings: &Settings, parts: &Parts, address: SocketAddr) {
+    if !settings.role.serves_api() {
+        println!("jobgate works; its health: http://{address}/health/ready");
+        return;
+    }
+    let (brokers, mailer) = (&parts.kafka.brokers, &parts.mailer);
+    let (token, how) = if parts.verifier.is_some() {
         let how = " (jobgate token --sub me --scope jobs:write makes a TOKEN)";
         (" -H \"Authorization: Bearer $TOKEN\"", how)
     } else {
@@ -58,6 +57,6 @@ A first job{how}:
       \"verification_link\": \"https://example.com/verify/1\"}}}}' \\
     http://{address}/jobs/email.verification
 ",
-        data_dir.display()
+        settings.data_dir.display()
     );
 }

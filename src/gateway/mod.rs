@@ -18,11 +18,13 @@ mod server;
 
 use std::sync::Arc;
 
+use axum::extract::FromRef;
+
 use crate::domain::catalog::Catalog;
 use crate::operations::{DeadLetters, Enqueue, Replay};
 
 pub use openapi::document;
-pub use router::router;
+pub use router::{health_router, router};
 pub use server::serve;
 
 /// What the endpoints call. Cheap to clone.
@@ -36,4 +38,23 @@ pub struct Services {
     pub dead_letters: DeadLetters,
     /// Replay dead letters.
     pub replay: Replay,
+    /// Whether this process is ready.
+    pub readiness: Readiness,
+}
+
+/// Says whether this process is ready: a gateway to accept a job, a worker to run one.
+#[derive(Clone)]
+pub struct Readiness(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl Readiness {
+    /// Ready whenever this says so.
+    pub fn new(is_ready: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(is_ready))
+    }
+}
+
+impl FromRef<Services> for Readiness {
+    fn from_ref(services: &Services) -> Self {
+        services.readiness.clone()
+    }
 }

@@ -204,6 +204,10 @@ impl Problem {
         )
     }
 
+    pub(super) fn not_ready() -> Self {
+        Self::unavailable("not-ready", "Kafka is away, or the workers have not joined yet")
+    }
+
     fn outcome_unknown(id: Uuid) -> Self {
         let problem = Self::new(
             StatusCode::GATEWAY_TIMEOUT,

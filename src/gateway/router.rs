@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware::{from_fn, map_response};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
 use tower_http::trace::TraceLayer;
 use utoipa::OpenApi as _;
 use utoipa_axum::routes;
@@ -16,7 +20,7 @@ use super::endpoints::{
     publish_event, rebuild_dead_letter_index, replay_dead_letter, validate_payload,
 };
 use super::problem::Problem;
-use super::{Services, loopback, openapi};
+use super::{Readiness, Services, loopback, openapi};
 use crate::auth::Scope::{AdminRead, AdminWrite, EventsWrite, JobsWrite};
 use crate::auth::Verifier;
 
@@ -37,6 +41,18 @@ pub(super) fn routes(verifier: Option<Arc<Verifier>>) -> Routes {
         .open(routes!(health::ready))
 }
 
+/// What a worker serves: health, to anybody who watches over it.
+pub fn health_router(readiness: Readiness) -> Router {
+    Router::new()
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .with_state(readiness)
+        .fallback(async || {
+            Problem::not_found("no-such-path", "A worker serves /health/live and /health/ready")
+        })
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+}
+
 /// The whole HTTP surface.
 ///
 /// Without a verifier it answers this machine alone.
@@ -53,6 +69,23 @@ pub fn router(services: Services, verifier: Option<Arc<Verifier>>) -> Router {
         .merge(docs)
         .fallback(async || Problem::not_found("no-such-path", "See /docs for the paths there are"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        // What axum and Swagger UI refuse by themselves is a problem like any other.
+        .layer(map_response(async |response: Response| {
+            let content_type = response.headers().get(CONTENT_TYPE);
+            if content_type.is_some_and(|value| value == "application/problem+json") {
+                return response;
+            }
+            let problem = match response.status() {
+                StatusCode::BAD_REQUEST => {
+                    Problem::bad_request("invalid-path", "The path is not percent-encoded UTF-8")
+                }
+                StatusCode::NOT_FOUND => {
+                    Problem::not_found("no-such-path", "See /docs for the paths there are")
+                }
+                _ => return response,
+            };
+            problem.into_response()
+        }))
         // Bodies have their own bound, which reads on so that the answer arrives.
         .layer(DefaultBodyLimit::disable());
     // With a verifier neither Host nor Origin says anything: a browser adds no token by

@@ -175,6 +175,15 @@ impl Jobgate {
         self.child.kill().await.expect("it could be killed");
     }
 
+    /// Waits until it ends by itself; returns the exit code and its log.
+    pub(crate) async fn ended(&mut self, deadline: Duration) -> (Option<i32>, String) {
+        let status = tokio::time::timeout(deadline, self.child.wait()).await;
+        let log = std::fs::read_to_string(self.dir.path().join("jobgate.log"));
+        let log = log.unwrap_or_default();
+        let Ok(status) = status else { panic!("it did not end in {deadline:?}:\n{log}") };
+        (status.expect("its status").code(), log)
+    }
+
     /// SIGTERM; returns the exit code and how long it took.
     pub(crate) async fn terminate(&mut self) -> (Option<i32>, Duration) {
         let begun = Instant::now();
@@ -184,6 +193,23 @@ impl Jobgate {
             .expect("it ends within 40 s")
             .expect("its status");
         (status.code(), begun.elapsed())
+    }
+}
+
+/// Lines of the log that a failed test shows.
+const LOG_SHOWN_LINES: usize = 30;
+
+/// A test that fails shows what jobgate said last: its directory goes with it.
+impl Drop for Jobgate {
+    #[expect(clippy::print_stderr, reason = "the last word of a failed test")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.dir.path().join("jobgate.log"));
+            let log = log.unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let shown = &lines[lines.len().saturating_sub(LOG_SHOWN_LINES)..];
+            eprintln!("the end of jobgate's log:\n{}", shown.join("\n"));
+        }
     }
 }
 
@@ -224,8 +250,9 @@ async fn spawn(dir: &Path, options: &Options) -> (Child, String) {
     let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
     let address = async {
         while let Ok(Some(line)) = lines.next_line().await {
-            if let Some(rest) = line.trim().strip_prefix("API") {
-                return rest.split_whitespace().next().map(str::to_owned);
+            if let Some((_, rest)) = line.split_once("http://") {
+                let authority = rest.split([' ', '/']).next().unwrap_or_default();
+                return Some(format!("http://{authority}"));
             }
         }
         None

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::super::Services;
-use super::super::body::JsonBody;
+use super::super::body::{JsonBody, request};
 use super::super::problem::Problem;
 use super::get_dead_letter::letter_path;
 use crate::domain::fault::Fault;
@@ -51,9 +51,7 @@ pub(in super::super) async fn discard_dead_letter(
     JsonBody(body): JsonBody,
 ) -> Result<StatusCode, Problem> {
     let (partition, offset) = letter_path(place)?;
-    let DiscardRequest { reason } = serde_json::from_slice(&body).map_err(|error| {
-        Problem::bad_request("invalid-request", format!("Send {{\"reason\": \"..\"}}: {error}"))
-    })?;
+    let DiscardRequest { reason } = request(&body, "Send {\"reason\": \"..\"}")?;
     let is_sound = !reason.trim().is_empty()
         && reason.chars().count() <= REASON_CHARS_MAX
         && !reason.contains('\0');

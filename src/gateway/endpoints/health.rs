@@ -5,7 +5,7 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::super::Services;
+use super::super::Readiness;
 use super::super::problem::Problem;
 
 /// It works.
@@ -41,11 +41,7 @@ pub(in super::super) async fn live() -> Json<Healthy> {
     )
 )]
 pub(in super::super) async fn ready(
-    State(services): State<Services>,
+    State(Readiness(is_ready)): State<Readiness>,
 ) -> Result<Json<Healthy>, Problem> {
-    if services.enqueue.is_ready() {
-        Ok(Json(Healthy { status: "ready" }))
-    } else {
-        Err(Problem::kafka_unavailable())
-    }
+    if is_ready() { Ok(Json(Healthy { status: "ready" })) } else { Err(Problem::not_ready()) }
 }

@@ -5,13 +5,13 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::super::Services;
-use super::super::body::OptionalJsonBody;
+use super::super::body::{OptionalJsonBody, request};
 use super::super::problem::Problem;
 use super::get_dead_letter::letter_path;
 use super::produce::ReceiptBody;
@@ -21,8 +21,14 @@ use super::produce::ReceiptBody;
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct ReplayRequest {
     /// The fixed payload; without it the record goes out as it was.
+    #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<Object>)]
     payload: Option<Box<RawValue>>,
+}
+
+/// A null that is given is a payload, and not a valid one: whoever sends it meant a fix.
+fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(from).map(Some)
 }
 
 /// The new record.
@@ -68,12 +74,8 @@ pub(in super::super) async fn replay_dead_letter(
     let payload = match body {
         None => None,
         Some(body) => {
-            let request: ReplayRequest = serde_json::from_slice(&body).map_err(|error| {
-                Problem::bad_request(
-                    "invalid-request",
-                    format!("Send nothing, or {{\"payload\": {{..}}}}: {error}"),
-                )
-            })?;
+            let usage = "Send nothing, or {\"payload\": {..}}";
+            let request: ReplayRequest = request(&body, usage)?;
             request.payload
         }
     };
