@@ -9,6 +9,7 @@
 //! | 1 | [`kafka`] | the only home of rdkafka: producer, consumer, reader, admin |
 //! | 1 | [`store`] | the only home of sqlx: one file per aggregate |
 //! | 1 | [`mail`] | the only home of lettre: SMTP or outbox, templates |
+//! | 1 | [`auth`] | the only home of jsonwebtoken: verifier, scopes, token minting |
 //! | 2 | [`operations`] | the use cases: enqueue, status, dead letters, replay, lag, stats, topics, audit |
 //! | 2 | [`waitlist`] | the built-in catalog: payload types and their handlers |
 //! | 3 | [`gateway`] | the only home of axum: the HTTP surface |
@@ -18,6 +19,7 @@
 //! | leaf | [`telemetry`] | logs |
 
 pub mod app;
+pub mod auth;
 pub mod broker;
 pub mod domain;
 pub mod gateway;

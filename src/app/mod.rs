@@ -1,11 +1,16 @@
 //! Settings, wiring, lifecycle: the only module that knows all the others.
 //!
-//! [`main`] reads top-down: the command line, then either a document to print or a service
-//! to [run](serve).
+//! [`main`] reads top-down: the command line, then either something to print or a service to
+//! [run](serve).
 
+mod check;
+mod cluster;
 mod operating;
+mod parts;
 mod serve;
 mod settings;
+mod signals;
+mod tokens;
 mod welcome;
 
 use std::process::ExitCode;
@@ -36,20 +41,26 @@ pub fn main() -> ExitCode {
 
 fn run(settings: Settings) -> anyhow::Result<()> {
     let catalog = Arc::new(catalog(&settings.dlq_topic)?);
-    match settings.command {
+    match &settings.command {
         Some(Command::Openapi) => print_openapi(&catalog),
+        Some(Command::Token(request)) => tokens::print(request, &settings.tokens),
+        Some(Command::Check) => block_on(check::check(&settings, &catalog)),
         None | Some(Command::Serve) => {
             telemetry::start().context("the logs cannot be started")?;
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .enable_all()
-                .build()
-                .context("the runtime cannot be started")?;
-            let result = runtime.block_on(serve::serve(settings, catalog));
-            // Whatever still runs has had its time; a blocking call to Kafka may not end.
-            runtime.shutdown_background();
-            result
+            block_on(serve::serve(settings, catalog))
         }
     }
+}
+
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started")?;
+    let result = runtime.block_on(work);
+    // Whatever still runs has had its time; a blocking call to Kafka may not end.
+    runtime.shutdown_background();
+    result
 }
 
 /// The built-in catalog, with the settings that change it.

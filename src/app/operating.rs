@@ -27,10 +27,14 @@ pub(super) struct Operating<'a> {
     /// Where they run, with the other parts that the gateway and the workers stand on.
     pub(super) tasks: &'a TaskTracker,
     pub(super) stop: &'a CancellationToken,
+    /// Whether this process samples the lag.
+    pub(super) watches_lag: bool,
 }
 
 /// What became of them.
 pub(super) struct Operated {
+    pub(super) audit: Audit,
+    pub(super) dead_letters: DeadLetters,
     pub(super) statuses: Statuses,
     pub(super) stats: Stats,
     pub(super) topics: Topics,
@@ -42,10 +46,16 @@ impl Operating<'_> {
     pub(super) fn start(
         &self,
         counters: &Arc<Counters>,
-        audit: &Audit,
-        dead_letters: &DeadLetters,
         instance: &str,
     ) -> Result<Operated, KafkaFault> {
+        let audit = Audit::new(self.store.clone(), Arc::clone(self.ids), Arc::clone(self.clock));
+        let dead_letters = DeadLetters::new(
+            Arc::clone(self.catalog),
+            self.store.clone(),
+            self.reader.clone(),
+            Arc::clone(self.clock),
+            audit.clone(),
+        );
         let groups = Groups::new(self.kafka.clone());
         let statuses = Statuses::new(
             Arc::clone(self.catalog),
@@ -61,7 +71,9 @@ impl Operating<'_> {
             groups.clone(),
             Arc::clone(self.clock),
         );
-        self.tasks.spawn(lag.clone().watch(self.stop.clone()));
+        if self.watches_lag {
+            self.tasks.spawn(lag.clone().watch(self.stop.clone()));
+        }
         let stats = Stats::new(
             Arc::clone(counters),
             self.producer.clone(),
@@ -88,6 +100,6 @@ impl Operating<'_> {
             clock: Arc::clone(self.clock),
             tracker: self.tasks.clone(),
         });
-        Ok(Operated { statuses, stats, topics, reset_offsets })
+        Ok(Operated { audit, dead_letters, statuses, stats, topics, reset_offsets })
     }
 }

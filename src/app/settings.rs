@@ -2,24 +2,33 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::tokens::{TokenRequest, TokenSettings};
+use crate::domain::clock::SystemClock;
+use crate::kafka::KafkaSettings;
 use crate::mail::SmtpUrl;
+use crate::store::{Database, InvalidDatabase};
+
+/// What has no flag.
+const AFTER_HELP: &str = "Environment only:\n  JOBGATE_JWT_SECRET  The secret of tokens (HS256), \
+    32 bytes at least; instead of --jwt-public-key";
 
 /// jobgate: background jobs and events over HTTP, kept by Apache Kafka.
 #[derive(Debug, Clone, Parser)]
-#[command(version, about)]
+#[command(version, about, after_help = AFTER_HELP)]
 pub(super) struct Settings {
     /// What to do; `serve` unless given.
     #[command(subcommand)]
     pub(super) command: Option<Command>,
 
-    /// What this process is: the gateway and the workers.
+    /// What this process is. Split roles need an outside Kafka and PostgreSQL.
     #[arg(long, env = "JOBGATE_ROLE", default_value = "both")]
     pub(super) role: Role,
 
-    /// The address to serve on. A loopback address: without a token verifier no other.
+    /// The address to serve on. Without a key to check tokens with, a loopback address.
     #[arg(long, env = "JOBGATE_LISTEN", default_value = "127.0.0.1:8088")]
     pub(super) listen: SocketAddr,
 
@@ -38,6 +47,41 @@ pub(super) struct Settings {
     /// An installation of Apache Kafka to run in place of the one that is fetched.
     #[arg(long, env = "JOBGATE_KAFKA_HOME")]
     pub(super) kafka_home: Option<PathBuf>,
+
+    /// The database: `postgres://user:password@host:5432/name`, or `sqlite:path`. Unless given
+    /// here or by `DB_*`, SQLite in the data directory.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub(super) database_url: Option<Database>,
+
+    /// The host of a PostgreSQL, in place of a URL.
+    #[arg(long, env = "DB_HOST", requires = "db_name")]
+    pub(super) db_host: Option<String>,
+
+    /// Its port.
+    #[arg(long, env = "DB_PORT", default_value_t = 5432)]
+    pub(super) db_port: u16,
+
+    /// The user of the database.
+    #[arg(long, env = "DB_USERNAME", default_value = "postgres")]
+    pub(super) db_username: String,
+
+    /// The user's password.
+    #[arg(long, env = "DB_PASSWORD", hide_env_values = true)]
+    pub(super) db_password: Option<String>,
+
+    /// The name of the database.
+    #[arg(long, env = "DB_NAME", requires = "db_host")]
+    pub(super) db_name: Option<String>,
+
+    /// The groups that this worker runs, comma-separated; all that have a handler unless
+    /// given.
+    #[arg(long, env = "JOBGATE_GROUPS", value_delimiter = ',')]
+    pub(super) groups: Vec<String>,
+
+    /// A name for this worker that it keeps over restarts: it gets its partitions back
+    /// without a rebalance. No two workers may share one.
+    #[arg(long, env = "CONSUMER_INSTANCE")]
+    pub(super) consumer_instance: Option<String>,
 
     /// Whether missing topics are made at the start.
     #[arg(long, env = "JOBGATE_CREATE_TOPICS", default_value = "missing")]
@@ -67,22 +111,86 @@ pub(super) struct Settings {
     /// A directory whose files replace built-in mail templates of the same name.
     #[arg(long, env = "JOBGATE_MAIL_TEMPLATES")]
     pub(super) mail_templates: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(super) tokens: TokenSettings,
+}
+
+impl Settings {
+    /// The database that the settings name; `DATABASE_URL` wins over `DB_*`.
+    pub(super) fn database(&self) -> Result<Database, InvalidDatabase> {
+        if let Some(database) = &self.database_url {
+            return Ok(database.clone());
+        }
+        match (&self.db_host, &self.db_name) {
+            (Some(host), Some(name)) => Database::postgres(
+                host,
+                self.db_port,
+                &self.db_username,
+                self.db_password.as_deref(),
+                name,
+            ),
+            _ => Ok(Database::Sqlite(self.data_dir.join("jobgate.db"))),
+        }
+    }
+
+    /// Refuses settings that do not go together.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        KafkaSettings::check(&self.kafka_properties)?;
+        let has_verifier = self.tokens.verifier(Arc::new(SystemClock))?.is_some();
+        let database = self.database()?;
+        if self.role != Role::Both {
+            anyhow::ensure!(
+                self.kafka_brokers.is_some() && matches!(database, Database::Postgres(_)),
+                "split roles share an outside Kafka and a PostgreSQL: set KAFKA_BROKERS, and \
+                 DATABASE_URL or DB_HOST and DB_NAME; or use --role=both for one process"
+            );
+        }
+        anyhow::ensure!(
+            has_verifier || !self.role.serves_api() || self.listen.ip().is_loopback(),
+            "{} is not a loopback address: without a key to check tokens with, jobgate serves \
+             this machine alone. Set JOBGATE_JWT_SECRET or JOBGATE_JWT_PUBLIC_KEY, or use \
+             --listen 127.0.0.1:{}",
+            self.listen,
+            self.listen.port()
+        );
+        Ok(())
+    }
 }
 
 /// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub(super) enum Command {
     /// Serve (the default).
     Serve,
     /// Print the OpenAPI document.
     Openapi,
+    /// Make a token for a caller, and print it.
+    Token(TokenRequest),
+    /// Say of the settings, Kafka, the topics, the database and the mail server whether they
+    /// are in order, and what to do where not. Exit 1 on a fault. Changes nothing.
+    Check,
 }
 
 /// What a process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Role {
-    /// Gateway and workers in one process.
+    /// Takes requests.
+    Gateway,
+    /// Runs jobs; serves health alone.
+    Worker,
+    /// Both in one process.
     Both,
+}
+
+impl Role {
+    pub(super) fn serves_api(self) -> bool {
+        self != Self::Worker
+    }
+
+    pub(super) fn runs_jobs(self) -> bool {
+        self != Self::Gateway
+    }
 }
 
 /// Whether missing topics are made.
@@ -110,6 +218,35 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Settings::command().debug_assert();
+    }
+
+    fn settings(args: &[&str]) -> Settings {
+        Settings::parse_from([&["jobgate"], args].concat())
+    }
+
+    #[test]
+    fn the_parts_of_a_database_name_one_and_a_url_wins() {
+        let parts = ["--db-host", "db.example", "--db-name", "waitlist", "--db-password", "p@ss"];
+        let named = settings(&parts).database().unwrap();
+        assert_eq!(named.to_string(), "postgres db.example/waitlist");
+        let url = ["--database-url", "sqlite:elsewhere.db"];
+        let named = settings(&[&parts[..], &url].concat()).database().unwrap();
+        assert_eq!(named.to_string(), "sqlite elsewhere.db");
+        assert_eq!(settings(&[]).database().unwrap().to_string(), "sqlite data/jobgate.db");
+    }
+
+    #[test]
+    fn split_roles_need_what_they_share() {
+        let error = settings(&["--role", "worker"]).check().unwrap_err();
+        assert!(error.to_string().contains("KAFKA_BROKERS"), "{error}");
+        let outside = ["--kafka-brokers", "k:9092", "--db-host", "d", "--db-name", "n"];
+        let as_role = |role, listen| {
+            settings(&[&outside[..], &["--role", role, "--listen", listen]].concat()).check()
+        };
+        as_role("worker", "127.0.0.1:8088").unwrap();
+        as_role("worker", "0.0.0.0:8088").unwrap();
+        as_role("gateway", "127.0.0.1:8088").unwrap();
+        assert!(as_role("gateway", "0.0.0.0:8088").is_err(), "only health may be served anywhere");
     }
 
     #[test]

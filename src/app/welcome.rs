@@ -1,10 +1,10 @@
 //! What a person sees at the start: progress, then where to go.
 
 use std::net::SocketAddr;
-use std::path::Path;
 
+use super::parts::Parts;
+use super::settings::Settings;
 use crate::broker::Progress;
-use crate::mail::Mailer;
 
 /// A step of the local Kafka's start, as a line.
 pub(super) fn progress(step: Progress) {
@@ -28,7 +28,18 @@ pub(super) fn progress(step: Progress) {
 
 /// Where everything is, and a first job to send.
 #[expect(clippy::print_stdout, reason = "the welcome is for the person at the terminal")]
-pub(super) fn welcome(address: SocketAddr, brokers: &str, mailer: &Mailer, data_dir: &Path) {
+pub(super) fn welcome(settings: &Settings, parts: &Parts, address: SocketAddr) {
+    if !settings.role.serves_api() {
+        println!("jobgate works; its health: http://{address}/health/ready");
+        return;
+    }
+    let (brokers, mailer) = (&parts.kafka.brokers, &parts.mailer);
+    let (token, how) = if parts.verifier.is_some() {
+        let how = " (jobgate token --sub me --scope jobs:write makes a TOKEN)";
+        (" -H \"Authorization: Bearer $TOKEN\"", how)
+    } else {
+        ("", "")
+    };
     println!(
         "
 jobgate is ready.
@@ -38,14 +49,14 @@ jobgate is ready.
   mails     {mailer}
   data      {}
 
-A first job:
+A first job{how}:
 
-  curl --json '{{\"campaign_id\": \"7f0c9a52-6b1d-4e3f-8a2b-1c5d7e9f0a11\",
+  curl{token} --json '{{\"campaign_id\": \"7f0c9a52-6b1d-4e3f-8a2b-1c5d7e9f0a11\",
     \"user_id\": \"3d2e8b74-9c1f-4a6d-b5e0-2f4a6c8e0b22\",
     \"template_data\": {{\"email\": \"ada@example.com\", \"first_name\": \"Ada\",
       \"verification_link\": \"https://example.com/verify/1\"}}}}' \\
     http://{address}/jobs/email.verification
 ",
-        data_dir.display()
+        settings.data_dir.display()
     );
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Limited};
+use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
 
@@ -43,6 +44,28 @@ impl<S: Send + Sync> FromRequest<S> for OptionalJsonBody {
         }
         content_type.map(|()| Self(Some(bytes)))
     }
+}
+
+/// Reads on what a client still sends after it was refused, as much as a good one would send,
+/// so that it gets to read the answer.
+pub(super) async fn discard(request: Request) {
+    // Such a client waits for leave to send, which it does not get.
+    if request.headers().contains_key(header::EXPECT) {
+        return;
+    }
+    let mut body = Limited::new(request.into_body(), BODY_BYTES_MAX);
+    let reading = async { while let Some(Ok(_)) = body.frame().await {} };
+    tokio::time::timeout(BODY_DEADLINE, reading).await.ok();
+}
+
+/// A request of jobgate's own: a JSON object. serde would read an array as one as well, its
+/// items as the members in their order.
+pub(super) fn request<T: DeserializeOwned>(body: &[u8], usage: &str) -> Result<T, Problem> {
+    let refused = |detail| Problem::bad_request("invalid-request", detail);
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(refused(usage.to_owned()));
+    }
+    serde_json::from_slice(body).map_err(|error| refused(format!("{usage}: {error}")))
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {

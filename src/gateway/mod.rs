@@ -5,8 +5,9 @@
 //! the answer; no SQL and no Kafka here, and never a word of the worker.
 //!
 //! To add an endpoint: a file in `endpoints/` with request, response and handler in that
-//! order, and a line in [`router`].
+//! order, and a line in [`router`] that says which scope it asks for.
 
+mod access;
 mod body;
 mod caller;
 mod endpoints;
@@ -19,13 +20,15 @@ mod server;
 
 use std::sync::Arc;
 
+use axum::extract::FromRef;
+
 use crate::domain::catalog::Catalog;
 use crate::operations::{
     Audit, DeadLetters, Enqueue, Lag, Replay, ResetOffsets, Stats, Statuses, Topics,
 };
 
 pub use openapi::document;
-pub use router::router;
+pub use router::{router, worker_router};
 pub use server::serve;
 
 /// What the endpoints call. Cheap to clone.
@@ -51,4 +54,38 @@ pub struct Services {
     pub reset_offsets: ResetOffsets,
     /// Who did what.
     pub audit: Audit,
+    /// Whether this process is ready.
+    pub readiness: Readiness,
+}
+
+/// Says whether this process is ready: a gateway to accept a job, a worker to run one.
+#[derive(Clone)]
+pub struct Readiness(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl Readiness {
+    /// Ready whenever this says so.
+    pub fn new(is_ready: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(is_ready))
+    }
+}
+
+/// What `/metrics` shows.
+#[derive(Clone)]
+pub struct Metrics {
+    /// The types that things are counted by.
+    pub catalog: Arc<Catalog>,
+    /// What is counted.
+    pub stats: Stats,
+}
+
+impl FromRef<Services> for Metrics {
+    fn from_ref(services: &Services) -> Self {
+        Self { catalog: Arc::clone(&services.catalog), stats: services.stats.clone() }
+    }
+}
+
+impl FromRef<Services> for Readiness {
+    fn from_ref(services: &Services) -> Self {
+        services.readiness.clone()
+    }
 }

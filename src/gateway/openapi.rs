@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
 
+use super::access::SECURITY_SCHEME;
 use super::router::routes;
 use crate::domain::catalog::{Catalog, RecordKind, RecordType};
 
@@ -27,8 +28,9 @@ pub(super) struct Api;
 
 /// The document of this catalog.
 pub fn document(catalog: &Catalog) -> Value {
-    let (_, api): (_, Document) = routes().split_for_parts();
+    let (_, api): (_, Document) = routes(None).split();
     let mut document = serde_json::to_value(api).unwrap_or_default();
+    add_common_answers(&mut document);
     for record_type in catalog.iter() {
         let mut schema = record_type.schema().expose().clone();
         if let Some(schema) = schema.as_object_mut() {
@@ -55,6 +57,88 @@ pub fn document(catalog: &Catalog) -> Value {
         }
     }
     document
+}
+
+/// Adds what is true of every operation and so stands in none of the endpoints: how to show a
+/// token, the scope that it needs, and the answers that come before a handler runs. All of it
+/// follows from the operation's `security` and from whether it takes a body.
+fn add_common_answers(document: &mut Value) {
+    if let Some(components) = document.pointer_mut("/components").and_then(Value::as_object_mut) {
+        components.insert(
+            "securitySchemes".into(),
+            json!({ SECURITY_SCHEME: {
+                "type": "http",
+                "scheme": "bearer",
+                "bearerFormat": "JWT",
+                "description": "A signed token (JWT) with exp, iss, aud, sub and scope; `jobgate \
+                    token` makes one. A jobgate that has no key to check tokens with takes none, \
+                    and serves its own machine alone."
+            }}),
+        );
+        components.insert(
+            "responses".into(),
+            json!({
+                "Unauthenticated": {
+                    "description": "No token, or one that is not valid",
+                    "headers": { "WWW-Authenticate": {
+                        "description": "Bearer, and what is wrong with the token (RFC 6750)",
+                        "schema": { "type": "string" }
+                    }},
+                    "content": problem_content()
+                },
+                "BodyTimeout": refusal("The body took too long"),
+                "TooLarge": refusal("Over 1 MiB"),
+                "NotJson": refusal("Not JSON by its Content-Type"),
+            }),
+        );
+    }
+    let Some(paths) = document.pointer_mut("/paths").and_then(Value::as_object_mut) else { return };
+    let items = paths.values_mut().filter_map(Value::as_object_mut);
+    for operation in items.flat_map(Map::values_mut).filter_map(Value::as_object_mut) {
+        add_answers(operation);
+    }
+}
+
+fn add_answers(operation: &mut Map<String, Value>) {
+    const LOCAL: &str = "Without a key for tokens: not from this machine";
+    let token = operation.get("security").and_then(|all| all.get(0)?.get(SECURITY_SCHEME));
+    let scope = token.and_then(|scopes| scopes.get(0)).and_then(Value::as_str);
+    let needs = match (token, scope) {
+        (None, _) => "Needs no token.".to_owned(),
+        (Some(_), None) => "Needs a token, of any scope.".to_owned(),
+        (Some(_), Some(scope)) => format!("Needs a token with the scope `{scope}`."),
+    };
+    let forbidden = match scope {
+        Some(scope) => format!("The token has no scope `{scope}`. {LOCAL}"),
+        None => LOCAL.to_owned(),
+    };
+    let mut answers = vec![("403", refusal(&forbidden))];
+    if token.is_some() {
+        answers.push(("401", common("Unauthenticated")));
+    }
+    if operation.contains_key("requestBody") {
+        answers.push(("408", common("BodyTimeout")));
+        answers.push(("413", common("TooLarge")));
+        answers.push(("415", common("NotJson")));
+    }
+    let text = operation.get("description").and_then(Value::as_str).unwrap_or_default();
+    let text = format!("{text}\n\n{needs}").trim().to_owned();
+    operation.insert("description".into(), text.into());
+    if let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) {
+        responses.extend(answers.into_iter().map(|(status, answer)| (status.to_owned(), answer)));
+    }
+}
+
+fn common(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/responses/{name}") })
+}
+
+fn refusal(description: &str) -> Value {
+    json!({ "description": description, "content": problem_content() })
+}
+
+fn problem_content() -> Value {
+    json!({ "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } })
 }
 
 fn schema_name(record_type: &RecordType) -> String {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::auth::{Scope, Scopes};
 use crate::domain::catalog::Refusal;
 use crate::domain::fault::Fault;
 use crate::kafka::KafkaFault;
@@ -46,6 +47,8 @@ pub(super) struct Problem {
     retry_after: bool,
     #[serde(skip)]
     closes: bool,
+    #[serde(skip)]
+    challenge: Option<Box<HeaderValue>>,
 }
 
 /// A fault of a payload.
@@ -80,6 +83,7 @@ impl Problem {
             id: None,
             retry_after: false,
             closes: false,
+            challenge: None,
         }
     }
 
@@ -124,6 +128,41 @@ impl Problem {
 
     pub(super) fn forbidden(slug: &str, detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::FORBIDDEN, slug, "Not from here", detail)
+    }
+
+    /// There is no token, or nothing that looks like one.
+    pub(super) fn unauthenticated() -> Self {
+        // RFC 6750, 3.1: who sent no token is told of no error.
+        Self::refused_token("Send one token: Authorization: Bearer <token>").challenging("")
+    }
+
+    /// There is a token, and this sentence says why it does not count.
+    pub(super) fn invalid_token(detail: &str) -> Self {
+        let error = format!(r#", error="invalid_token", error_description="{}""#, quotable(detail));
+        Self::refused_token(detail.to_owned()).challenging(&error)
+    }
+
+    fn refused_token(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "A valid token is needed", detail)
+    }
+
+    /// The token is valid, and not for this call.
+    pub(super) fn forbidden_scope(needed: Scope, held: &Scopes) -> Self {
+        let held = if held.is_empty() { "none".to_owned() } else { held.to_string() };
+        let detail =
+            format!("This call needs a token with the scope {needed}; this one has {held}");
+        let error = format!(
+            r#", error="insufficient_scope", error_description="{detail}", scope="{needed}""#
+        );
+        let title = "The token is not for this call";
+        Self::new(StatusCode::FORBIDDEN, "forbidden-scope", title, detail).challenging(&error)
+    }
+
+    /// Says how to get in (RFC 6750, 3).
+    fn challenging(mut self, parameters: &str) -> Self {
+        let challenge = format!(r#"Bearer realm="jobgate"{parameters}"#);
+        self.challenge = HeaderValue::try_from(challenge).ok().map(Box::new);
+        self
     }
 
     pub(super) fn request_timeout() -> Self {
@@ -180,6 +219,10 @@ impl Problem {
         )
     }
 
+    pub(super) fn not_ready() -> Self {
+        Self::unavailable("not-ready", "Kafka is away, or the workers have not joined yet")
+    }
+
     fn outcome_unknown(id: Uuid) -> Self {
         let problem = Self::new(
             StatusCode::GATEWAY_TIMEOUT,
@@ -193,9 +236,10 @@ impl Problem {
 }
 
 impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let (retry_after, closes) = (self.retry_after, self.closes);
+        let challenge = self.challenge.take();
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
         let problem_json = HeaderValue::from_static("application/problem+json");
@@ -203,11 +247,21 @@ impl IntoResponse for Problem {
         if retry_after {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER_S);
         }
+        if let Some(challenge) = challenge {
+            headers.insert(header::WWW_AUTHENTICATE, *challenge);
+        }
         if closes {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
+}
+
+/// A sentence as RFC 6750 lets it stand between quotes.
+fn quotable(text: &str) -> String {
+    text.chars()
+        .map(|c| if matches!(c, ' '..='~') && !matches!(c, '"' | '\\') { c } else { '\'' })
+        .collect()
 }
 
 impl From<Refusal> for Problem {

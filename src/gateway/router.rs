@@ -1,64 +1,111 @@
 //! Every route, in one list.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware::{from_fn, map_response};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
 use tower_http::trace::TraceLayer;
 use utoipa::OpenApi as _;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use super::access::Routes;
 use super::endpoints::{
     add_partitions, discard_dead_letter, enqueue_job, get_catalog, get_dead_letter, get_job_status,
     get_lag, get_metrics, get_stats, get_topics, health, list_audit, list_dead_letters,
     publish_event, rebuild_dead_letter_index, replay_dead_letter, reset_offsets, validate_payload,
 };
 use super::problem::Problem;
-use super::{Services, loopback, openapi};
+use super::{Metrics, Readiness, Services, loopback, openapi};
+use crate::auth::Scope::{AdminRead, AdminWrite, EventsWrite, JobsRead, JobsWrite};
+use crate::auth::Verifier;
 
-/// The routes, and what utoipa says of them.
-pub(super) fn routes() -> OpenApiRouter<Services> {
-    OpenApiRouter::with_openapi(openapi::Api::openapi())
-        .routes(routes!(enqueue_job::enqueue_job))
-        .routes(routes!(validate_payload::validate_job))
-        .routes(routes!(get_job_status::get_job_status))
-        .routes(routes!(get_job_status::find_job))
-        .routes(routes!(publish_event::publish_event))
-        .routes(routes!(validate_payload::validate_event))
-        .routes(routes!(get_catalog::get_catalog))
-        .routes(routes!(list_dead_letters::list_dead_letters))
-        .routes(routes!(get_dead_letter::get_dead_letter))
-        .routes(routes!(replay_dead_letter::replay_dead_letter))
-        .routes(routes!(discard_dead_letter::discard_dead_letter))
-        .routes(routes!(rebuild_dead_letter_index::rebuild_dead_letter_index))
-        .routes(routes!(get_lag::get_lag))
-        .routes(routes!(get_lag::get_group_lag))
-        .routes(routes!(get_stats::get_stats))
-        .routes(routes!(get_topics::list_topics))
-        .routes(routes!(get_topics::get_topic))
-        .routes(routes!(add_partitions::add_partitions))
-        .routes(routes!(reset_offsets::reset_offsets))
-        .routes(routes!(list_audit::list_audit))
-        .routes(routes!(get_metrics::get_metrics))
-        .routes(routes!(health::live))
-        .routes(routes!(health::ready))
+/// The routes, whom each serves, and what utoipa says of them.
+pub(super) fn routes(verifier: Option<Arc<Verifier>>) -> Routes {
+    Routes::new(openapi::Api::openapi(), verifier)
+        .scoped(JobsWrite, routes!(enqueue_job::enqueue_job))
+        .scoped(JobsWrite, routes!(validate_payload::validate_job))
+        .scoped(JobsRead, routes!(get_job_status::get_job_status))
+        .scoped(JobsRead, routes!(get_job_status::find_job))
+        .scoped(EventsWrite, routes!(publish_event::publish_event))
+        .scoped(EventsWrite, routes!(validate_payload::validate_event))
+        .any_caller(routes!(get_catalog::get_catalog))
+        .scoped(AdminRead, routes!(list_dead_letters::list_dead_letters))
+        .scoped(AdminRead, routes!(get_dead_letter::get_dead_letter))
+        .scoped(AdminWrite, routes!(replay_dead_letter::replay_dead_letter))
+        .scoped(AdminWrite, routes!(discard_dead_letter::discard_dead_letter))
+        .scoped(AdminWrite, routes!(rebuild_dead_letter_index::rebuild_dead_letter_index))
+        .scoped(AdminRead, routes!(get_lag::get_lag))
+        .scoped(AdminRead, routes!(get_lag::get_group_lag))
+        .scoped(AdminRead, routes!(get_stats::get_stats))
+        .scoped(AdminRead, routes!(get_topics::list_topics))
+        .scoped(AdminRead, routes!(get_topics::get_topic))
+        .scoped(AdminWrite, routes!(add_partitions::add_partitions))
+        .scoped(AdminWrite, routes!(reset_offsets::reset_offsets))
+        .scoped(AdminRead, routes!(list_audit::list_audit))
+        .open(routes!(get_metrics::get_metrics))
+        .open(routes!(health::live))
+        .open(routes!(health::ready))
+}
+
+/// What a worker serves: health and metrics, to anybody who watches over it.
+pub fn worker_router(readiness: Readiness, metrics: Metrics) -> Router {
+    let ready = get(health::ready).with_state(readiness);
+    let metrics = get(get_metrics::get_metrics).with_state(metrics);
+    Router::new()
+        .route("/health/live", get(health::live))
+        .route("/health/ready", ready)
+        .route("/metrics", metrics)
+        .fallback(async || {
+            let detail = "A worker serves /health/live, /health/ready and /metrics";
+            Problem::not_found("no-such-path", detail)
+        })
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
 }
 
 /// The whole HTTP surface.
-pub fn router(services: Services) -> Router {
+///
+/// Without a verifier it answers this machine alone.
+pub fn router(services: Services, verifier: Option<Arc<Verifier>>) -> Router {
     let document = openapi::document(&services.catalog);
-    let (router, _) = routes().split_for_parts();
+    let answers_this_machine_alone = verifier.is_none();
+    let (router, _) = routes(verifier).split();
     let docs = SwaggerUi::new("/docs")
         .external_url_unchecked("/openapi.json", document)
         .config(Config::from("/openapi.json").try_it_out_enabled(true));
-    router
+    let router = router
         .with_state(services)
+        // The document and the pages that show it need no token.
         .merge(docs)
         .fallback(async || Problem::not_found("no-such-path", "See /docs for the paths there are"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        // What axum and Swagger UI refuse by themselves is a problem like any other.
+        .layer(map_response(async |response: Response| {
+            let content_type = response.headers().get(CONTENT_TYPE);
+            if content_type.is_some_and(|value| value == "application/problem+json") {
+                return response;
+            }
+            let problem = match response.status() {
+                StatusCode::BAD_REQUEST => {
+                    Problem::bad_request("invalid-path", "The path is not percent-encoded UTF-8")
+                }
+                StatusCode::NOT_FOUND => {
+                    Problem::not_found("no-such-path", "See /docs for the paths there are")
+                }
+                _ => return response,
+            };
+            problem.into_response()
+        }))
         // Bodies have their own bound, which reads on so that the answer arrives.
-        .layer(DefaultBodyLimit::disable())
-        .layer(from_fn(loopback::guard))
-        .layer(TraceLayer::new_for_http())
+        .layer(DefaultBodyLimit::disable());
+    // With a verifier neither Host nor Origin says anything: a browser adds no token by
+    // itself, so a foreign page has none to abuse.
+    let router =
+        if answers_this_machine_alone { router.layer(from_fn(loopback::guard)) } else { router };
+    router.layer(TraceLayer::new_for_http())
 }

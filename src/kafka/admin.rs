@@ -65,7 +65,6 @@ pub(super) struct Cluster {
 pub(super) struct Topic {
     partitions: i32,
     replicas: i32,
-    has_leaders: bool,
     pub(super) each: Vec<PartitionState>,
 }
 
@@ -80,7 +79,6 @@ impl Cluster {
             let described = Topic {
                 partitions: count(partitions.len()),
                 replicas: partitions.first().map_or(0, |first| count(first.replicas().len())),
-                has_leaders: partitions.iter().all(|partition| partition.leader() >= 0),
                 each: partitions.iter().map(PartitionState::of).collect(),
             };
             (topic.name().to_owned(), described)
@@ -111,7 +109,7 @@ impl Admin {
         if may_create {
             report.created = self.create(&absent, replication).await?;
             if !absent.is_empty() {
-                self.wait_for_leaders(topics).await?;
+                self.wait_for_leaders(&absent).await?;
             }
         } else {
             report.missing = absent.iter().map(|topic| topic.name.clone()).collect();
@@ -131,14 +129,26 @@ impl Admin {
         .map_err(KafkaFault::failed("list its topics"))
     }
 
-    /// Waits until each partition of these topics has a leader: a new one takes a moment.
-    async fn wait_for_leaders(&self, topics: &[TopicSpec]) -> Result<(), KafkaFault> {
+    /// Waits until each partition of these topics is led: a new one takes a moment, and the
+    /// metadata names a leader before that knows of it.
+    async fn wait_for_leaders(&self, topics: &[&TopicSpec]) -> Result<(), KafkaFault> {
+        let mut waiting: Vec<(String, i32)> = topics
+            .iter()
+            .flat_map(|topic| {
+                (0..topic.partitions).map(|partition| (topic.name.clone(), partition))
+            })
+            .collect();
         for _ in 0..LEADER_LOOKS_MAX {
-            let cluster = self.describe().await?;
-            let is_led = |topic: &TopicSpec| {
-                cluster.topics.get(&topic.name).is_some_and(|topic| topic.has_leaders)
-            };
-            if topics.iter().all(is_led) {
+            let client = Arc::clone(&self.client);
+            waiting = tokio::task::spawn_blocking(move || {
+                waiting.retain(|(topic, partition)| {
+                    client.inner().fetch_watermarks(topic, *partition, CALL_TIMEOUT).is_err()
+                });
+                waiting
+            })
+            .await
+            .map_err(|_| KafkaFault::Stopping)?;
+            if waiting.is_empty() {
                 return Ok(());
             }
             tokio::time::sleep(LEADER_LOOK).await;

@@ -46,6 +46,8 @@ pub enum ConsumerEvent {
     Lost(Vec<PartitionId>),
     /// A record.
     Record(Box<Record>),
+    /// The membership is over for good: another member has this one's instance id.
+    Fatal(String),
 }
 
 /// Partitions that are being taken away.
@@ -109,7 +111,8 @@ impl ConsumerContext for Context {
 
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
-            Rebalance::Assign(list) if list.count() > 0 => {
+            // An empty one too: it says that the group was joined.
+            Rebalance::Assign(list) => {
                 let _ = self.events.blocking_send(ConsumerEvent::Assigned(ids(list)));
             }
             Rebalance::Error(error) => tracing::warn!(%error, "rebalance"),
@@ -143,10 +146,12 @@ fn commit(
 }
 
 impl GroupConsumer {
-    /// Joins the group for these topics, which must exist.
+    /// Joins the group for these topics, which must exist. With a name for this instance the
+    /// membership is static: a restart within the session timeout keeps its partitions.
     pub fn join(
         settings: &KafkaSettings,
         group: &str,
+        instance: Option<&str>,
         topics: &[&str],
     ) -> Result<(Self, mpsc::Receiver<ConsumerEvent>), KafkaFault> {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
@@ -158,6 +163,9 @@ impl GroupConsumer {
             .set("heartbeat.interval.ms", "2000")
             // A group's first member starts with what is there; `latest` would skip it.
             .set("auto.offset.reset", "earliest");
+        if let Some(instance) = instance {
+            config.set("group.instance.id", format!("{group}-{instance}"));
+        }
         let context = Context { events: events.clone() };
         let action = format!("join the group {group}");
         let client = BaseConsumer::from_config_and_context(&config, context)
@@ -267,6 +275,12 @@ impl Poller {
                 if self.events.blocking_send(ConsumerEvent::Record(record)).is_err() {
                     self.is_closing.store(true, Ordering::Release);
                 }
+            }
+            Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
+                let said = self.client.client().fatal_error().map(|(_, reason)| reason);
+                let said = said.unwrap_or_else(|| error.to_string());
+                let _ = self.events.blocking_send(ConsumerEvent::Fatal(said));
+                self.is_closing.store(true, Ordering::Release);
             }
             Some(Err(error)) => tracing::debug!(%error, "kafka poll"),
             None => {}

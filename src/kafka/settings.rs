@@ -34,13 +34,15 @@ pub struct InvalidProperty {
 }
 
 /// The properties on which the promises stand.
-const RESERVED: [(&str, &str); 9] = [
+const RESERVED: [(&str, &str); 11] = [
     ("enable.idempotence", "a retry inside the producer must not write a record twice"),
     ("acks", "an accepted record is on every in-sync replica"),
     ("request.required.acks", "an accepted record is on every in-sync replica"),
     ("partitioner", "keys go where every Java client puts them"),
     ("enable.auto.commit", "offsets are committed after the effect"),
     ("enable.auto.offset.store", "offsets are committed after the effect"),
+    ("auto.commit.enable", "offsets are committed after the effect"),
+    ("transactional.id", "a transaction that is never committed is never read"),
     ("auto.offset.reset", "records must not be skipped"),
     ("group.id", "the groups are those of the catalog"),
     ("allow.auto.create.topics", "topics are created with the catalog's settings"),

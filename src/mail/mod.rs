@@ -23,6 +23,7 @@ mod templates;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -40,6 +41,11 @@ pub use templates::{
     OVERRIDE_BYTES_MAX, PART_BYTES_MAX, RENDER_FUEL, Rendered, SUBJECT_CHARS_MAX, TemplateError,
     Templates,
 };
+
+/// How long one delivery may take, whatever it waits for: a place among the connections, the
+/// server, the disk. Whoever is that slow is away for every mail, so it must be over before
+/// the 30 s of an attempt are, which would blame this one.
+pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// Where mails go.
 #[derive(Debug, Clone)]
@@ -138,20 +144,28 @@ impl Mailer {
 
     /// Sends one mail, dated `now_ms` (milliseconds since the Unix epoch).
     ///
-    /// Ends within the sum of the timeouts named in this module: under four minutes at the very
-    /// worst (each answer at its limit), within 10 s when the server is away. Dropping the future drops its connection.
+    /// Ends within [`DELIVERY_TIMEOUT`], within 10 s when the server is away. Dropping the
+    /// future drops its connection.
     ///
     /// # Errors
     /// [`SendError`] says what the answer means for the job.
     pub async fn send(&self, mail: &Mail, now_ms: i64) -> Result<Sent, SendError> {
         let message = self.sender.message(mail, now_ms)?;
-        let where_to = match &self.target {
-            Target::Outbox(outbox) => outbox.write(mail.message_id, message.formatted()).await?,
-            Target::Smtp(smtp) => {
-                let answer = smtp.deliver(message.envelope(), &message.formatted()).await?;
-                format!("smtp {answer}")
+        let delivery = async {
+            match &self.target {
+                Target::Outbox(outbox) => outbox.write(mail.message_id, message.formatted()).await,
+                Target::Smtp(smtp) => {
+                    let answer = smtp.deliver(message.envelope(), &message.formatted()).await?;
+                    Ok(format!("smtp {answer}"))
+                }
             }
         };
+        let delivered = tokio::time::timeout(DELIVERY_TIMEOUT, delivery).await;
+        let where_to = delivered.unwrap_or_else(|_| {
+            let limit_s = DELIVERY_TIMEOUT.as_secs();
+            let reason = format!("{self} did not take a mail within {limit_s} s");
+            Err(SendError::Unavailable { reason, source: None })
+        })?;
         Ok(Sent { where_to })
     }
 

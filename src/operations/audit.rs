@@ -119,10 +119,11 @@ impl Audit {
 mod tests {
     use super::*;
     use crate::domain::clock::ManualClock;
+    use crate::store::Database;
 
     async fn audit() -> (Audit, Store, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open_sqlite(&dir.path().join("t.db")).await.unwrap();
+        let store = Database::Sqlite(dir.path().join("t.db")).open().await.unwrap();
         let clock = Arc::new(ManualClock::at_ms(1_735_689_600_000));
         (Audit::new(store.clone(), Arc::new(IdSource::new()), clock), store, dir)
     }

@@ -74,11 +74,13 @@ impl Enqueue {
         self.producer.is_ready()
     }
 
-    /// Writes a record of this type. A receipt means that every in-sync replica has it.
+    /// Writes a record of this type, as sent by `producer` or, without one, by this process.
+    /// A receipt means that every in-sync replica has it.
     pub async fn enqueue(
         &self,
         record_type: &RecordType,
         accepted: Accepted,
+        producer: Option<&str>,
     ) -> Result<Receipt, EnqueueError> {
         if self.producer.is_away() {
             return Err(EnqueueError::Away);
@@ -90,7 +92,7 @@ impl Enqueue {
             topic: record_type.topic.name.clone(),
             key: Some(accepted.key.clone().into_bytes()),
             value: Some(accepted.value),
-            headers: self.headers(record_type, id, produced_at_ms),
+            headers: self.headers(record_type, id, produced_at_ms, producer),
             timestamp_ms: produced_at_ms,
         };
         let producer = self.producer.clone();
@@ -120,11 +122,17 @@ impl Enqueue {
         }
     }
 
-    fn headers(&self, record_type: &RecordType, id: Uuid, produced_at_ms: i64) -> Headers {
+    fn headers(
+        &self,
+        record_type: &RecordType,
+        id: Uuid,
+        produced_at_ms: i64,
+        producer: Option<&str>,
+    ) -> Headers {
         let mut headers = Headers::new();
         headers.push(header::MESSAGE_ID, id.to_string());
         headers.push(header::PRODUCED_AT, rfc3339(produced_at_ms));
-        headers.push(header::PRODUCER, self.producer_name.as_bytes());
+        headers.push(header::PRODUCER, producer.unwrap_or(&self.producer_name).as_bytes());
         for (name, value) in &record_type.headers {
             headers.push(name.clone(), value.as_bytes());
         }

@@ -130,11 +130,11 @@ fn entry(row: &AnyRow) -> Result<AuditEntry, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::tests::on_both_databases;
 
-    #[tokio::test]
-    async fn entries_are_listed_from_the_newest_in_pages() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open_sqlite(&dir.path().join("t.db")).await.unwrap();
+    on_both_databases! { entries_are_listed_from_the_newest_in_pages }
+
+    async fn entries_are_listed_from_the_newest_in_pages(store: Store) {
         let entry = |number: u128| AuditEntry {
             id: Uuid::from_u128(number),
             at_ms: 1_000 + i64::try_from(number / 2).unwrap(),

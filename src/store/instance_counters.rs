@@ -99,11 +99,11 @@ fn read(row: &sqlx::any::AnyRow) -> Result<InstanceRow, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::tests::on_both_databases;
 
-    #[tokio::test]
-    async fn rows_of_the_long_gone_become_one_and_lose_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open_sqlite(&dir.path().join("t.db")).await.unwrap();
+    on_both_databases! { rows_of_the_long_gone_become_one_and_lose_nothing }
+
+    async fn rows_of_the_long_gone_become_one_and_lose_nothing(store: Store) {
         let row = |instance: &str, seen_at_ms, counters: &str| InstanceRow {
             instance: instance.into(),
             started_at_ms: 1,

@@ -39,24 +39,3 @@ impl Store {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn one_holder_at_a_time() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open_sqlite(&dir.path().join("t.db")).await.unwrap();
-        let term = Duration::from_secs(10);
-        assert!(store.lease("index", "a", 1_000, term).await.unwrap());
-        assert!(!store.lease("index", "b", 2_000, term).await.unwrap());
-        assert!(store.lease("index", "a", 5_000, term).await.unwrap(), "renewed");
-        assert!(!store.lease("index", "b", 15_000, term).await.unwrap());
-        assert!(store.lease("index", "b", 15_001, term).await.unwrap(), "it ran out");
-        store.release("index", "a").await.unwrap();
-        assert!(!store.lease("index", "a", 15_002, term).await.unwrap(), "not a's to release");
-        store.release("index", "b").await.unwrap();
-        assert!(store.lease("index", "a", 15_003, term).await.unwrap());
-    }
-}

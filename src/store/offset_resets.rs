@@ -76,11 +76,11 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::tests::on_both_databases;
 
-    #[tokio::test]
-    async fn resets_come_back_the_newest_first_and_can_be_taken_back() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open_sqlite(&dir.path().join("t.db")).await.unwrap();
+    on_both_databases! { resets_come_back_the_newest_first_and_can_be_taken_back }
+
+    async fn resets_come_back_the_newest_first_and_can_be_taken_back(store: Store) {
         let id = |partition| PartitionId { topic: "t".into(), partition };
         let reset = |from_offset, to_offset| OffsetReset { from_offset, to_offset };
         let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));

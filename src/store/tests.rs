@@ -1,19 +1,55 @@
-//! The tables, on a real database in a temporary directory.
+//! The tables, each test on a real SQLite and on a real PostgreSQL.
 
-use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::*;
 use crate::domain::receipt::Place;
 
+#[path = "../../tests/harness/postgres.rs"]
+pub(super) mod postgres;
+
+/// Makes of each function a test on either database.
+macro_rules! on_both_databases {
+    ($($name:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $name() {
+                let dir = tempfile::tempdir().unwrap();
+                let database = crate::store::Database::Sqlite(dir.path().join("t.db"));
+                super::$name(database.open().await.unwrap()).await;
+            })*
+        }
+        mod postgresql {
+            $(#[tokio::test]
+            async fn $name() {
+                let database: crate::store::Database =
+                    crate::store::tests::postgres::fresh_database().parse().unwrap();
+                super::$name(database.open().await.unwrap()).await;
+            })*
+        }
+    };
+}
+
+pub(super) use on_both_databases;
+
+on_both_databases! {
+    a_letter_comes_back_as_it_went_in,
+    a_nul_from_another_client_is_no_obstacle,
+    pages_neither_repeat_nor_skip_while_new_letters_come,
+    filters_and_their_count_agree,
+    only_one_indexer_moves_the_index_and_a_rebuild_is_noticed,
+    retention_takes_letters_out_of_the_index,
+    a_replay_is_claimed_settled_and_resolved_once,
+    a_job_that_is_quicker_than_the_receipt_stays_resolved,
+    a_claim_left_by_a_crash_is_taken_over,
+    a_discard_keeps_its_reason_and_survives_a_rebuild,
+    a_topic_made_anew_does_not_inherit_what_was_done,
+    one_holder_at_a_time,
+    the_letter_of_a_record_is_that_of_its_group,
+}
+
 const DLQ: &str = "waitlist.dlq";
 const NOW: i64 = 1_735_689_600_000;
-
-async fn store() -> (Store, TempDir) {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open_sqlite(&dir.path().join("t.db")).await.unwrap();
-    (store, dir)
-}
 
 fn letter(partition: i32, offset: i64, failed_at_ms: i64) -> IndexedLetter {
     IndexedLetter {
@@ -52,9 +88,7 @@ fn state_is(state: LetterState) -> LetterFilter {
     LetterFilter { state: Some(state), ..LetterFilter::default() }
 }
 
-#[tokio::test]
-async fn a_letter_comes_back_as_it_went_in() {
-    let (store, _dir) = store().await;
+async fn a_letter_comes_back_as_it_went_in(store: Store) {
     let bare = IndexedLetter {
         type_name: None,
         group: None,
@@ -70,18 +104,14 @@ async fn a_letter_comes_back_as_it_went_in() {
     assert_eq!(store.letter(&elsewhere).await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn a_nul_from_another_client_is_no_obstacle() {
-    let (store, _dir) = store().await;
+async fn a_nul_from_another_client_is_no_obstacle(store: Store) {
     let nul = IndexedLetter { error_message: "a\0b".into(), ..letter(0, 0, NOW) };
     index(&store, &[nul]).await;
     let read = all(&store, &LetterFilter::default()).await;
     assert_eq!(read[0].error_message, "a\u{fffd}b");
 }
 
-#[tokio::test]
-async fn pages_neither_repeat_nor_skip_while_new_letters_come() {
-    let (store, _dir) = store().await;
+async fn pages_neither_repeat_nor_skip_while_new_letters_come(store: Store) {
     // Ten letters, several of the same millisecond, over three partitions.
     let letters: Vec<_> =
         (0..10_i32).map(|n| letter(n % 3, i64::from(n / 3), NOW + i64::from(n / 4))).collect();
@@ -108,9 +138,7 @@ async fn pages_neither_repeat_nor_skip_while_new_letters_come() {
     assert_eq!(sorted, expected);
 }
 
-#[tokio::test]
-async fn filters_and_their_count_agree() {
-    let (store, _dir) = store().await;
+async fn filters_and_their_count_agree(store: Store) {
     let other = IndexedLetter {
         type_name: Some("email.milestone".into()),
         original: Place { topic: "waitlist.email.milestone".into(), partition: 0, offset: 0 },
@@ -136,9 +164,7 @@ async fn filters_and_their_count_agree() {
     assert_eq!(store.count_letters("another.dlq", &LetterFilter::default()).await.unwrap(), 0);
 }
 
-#[tokio::test]
-async fn only_one_indexer_moves_the_index_and_a_rebuild_is_noticed() {
-    let (store, _dir) = store().await;
+async fn only_one_indexer_moves_the_index_and_a_rebuild_is_noticed(store: Store) {
     index(&store, &[letter(0, 0, NOW)]).await;
     let late = store.index_letters(DLQ, 0, 0, 1, &[letter(0, 0, NOW)]).await.unwrap();
     assert_eq!(late, Err(IndexMoved), "somebody else was there first");
@@ -149,17 +175,13 @@ async fn only_one_indexer_moves_the_index_and_a_rebuild_is_noticed() {
     assert_eq!(store.index_progress(DLQ).await.unwrap(), [(0, 0), (1, 0), (2, 0)]);
 }
 
-#[tokio::test]
-async fn retention_takes_letters_out_of_the_index() {
-    let (store, _dir) = store().await;
+async fn retention_takes_letters_out_of_the_index(store: Store) {
     index(&store, &[letter(0, 0, NOW), letter(0, 1, NOW), letter(1, 0, NOW)]).await;
     assert_eq!(store.forget_letters_below(DLQ, 0, 1).await.unwrap(), 1);
     assert_eq!(store.count_letters(DLQ, &LetterFilter::default()).await.unwrap(), 2);
 }
 
-#[tokio::test]
-async fn a_replay_is_claimed_settled_and_resolved_once() {
-    let (store, _dir) = store().await;
+async fn a_replay_is_claimed_settled_and_resolved_once(store: Store) {
     let letter = letter(0, 0, NOW);
     index(&store, std::slice::from_ref(&letter)).await;
     let (place, id) = (&letter.place, letter.message_id);
@@ -181,9 +203,7 @@ async fn a_replay_is_claimed_settled_and_resolved_once() {
     assert_eq!(all(&store, &state_is(LetterState::Resolved)).await.len(), 1);
 }
 
-#[tokio::test]
-async fn a_job_that_is_quicker_than_the_receipt_stays_resolved() {
-    let (store, _dir) = store().await;
+async fn a_job_that_is_quicker_than_the_receipt_stays_resolved(store: Store) {
     let letter = letter(0, 0, NOW);
     index(&store, std::slice::from_ref(&letter)).await;
     let (place, id, replay) = (&letter.place, letter.message_id, Uuid::from_u128(100));
@@ -195,9 +215,7 @@ async fn a_job_that_is_quicker_than_the_receipt_stays_resolved() {
     assert_eq!((done.state, done.receipt), (LetterState::Resolved, Some(receipt)));
 }
 
-#[tokio::test]
-async fn a_claim_left_by_a_crash_is_taken_over() {
-    let (store, _dir) = store().await;
+async fn a_claim_left_by_a_crash_is_taken_over(store: Store) {
     let letter = letter(0, 0, NOW);
     let (place, id) = (&letter.place, letter.message_id);
     let (crashed, next) = (Uuid::from_u128(100), Uuid::from_u128(200));
@@ -212,9 +230,7 @@ async fn a_claim_left_by_a_crash_is_taken_over() {
     assert_eq!(free, Claim::Taken);
 }
 
-#[tokio::test]
-async fn a_discard_keeps_its_reason_and_survives_a_rebuild() {
-    let (store, _dir) = store().await;
+async fn a_discard_keeps_its_reason_and_survives_a_rebuild(store: Store) {
     let letter = letter(0, 0, NOW);
     index(&store, std::slice::from_ref(&letter)).await;
     let (place, id) = (&letter.place, letter.message_id);
@@ -229,9 +245,7 @@ async fn a_discard_keeps_its_reason_and_survives_a_rebuild() {
     assert_eq!(done.reason.as_deref(), Some("a test"));
 }
 
-#[tokio::test]
-async fn a_topic_made_anew_does_not_inherit_what_was_done() {
-    let (store, _dir) = store().await;
+async fn a_topic_made_anew_does_not_inherit_what_was_done(store: Store) {
     let old = letter(0, 0, NOW);
     store.discard(&old.place, old.message_id, "old", NOW).await.unwrap();
     let new = IndexedLetter { message_id: Uuid::from_u128(999), ..old.clone() };
@@ -242,17 +256,40 @@ async fn a_topic_made_anew_does_not_inherit_what_was_done() {
     assert_eq!(claim, Claim::Taken);
 }
 
-#[tokio::test]
-async fn a_database_is_made_once_and_opened_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("jobgate.db");
-    Store::open_sqlite(&path).await.unwrap().close().await;
-    Store::open_sqlite(&path).await.unwrap().ping().await.unwrap();
+async fn one_holder_at_a_time(store: Store) {
+    let term = std::time::Duration::from_secs(10);
+    let lease = |holder, now_ms| store.lease("index", holder, now_ms, term);
+    assert!(lease("a", 1_000).await.unwrap());
+    assert!(!lease("b", 2_000).await.unwrap());
+    assert!(lease("a", 5_000).await.unwrap(), "renewed");
+    assert!(!lease("b", 15_000).await.unwrap());
+    assert!(lease("b", 15_001).await.unwrap(), "it ran out");
+    store.release("index", "a").await.unwrap();
+    assert!(!lease("a", 15_002).await.unwrap(), "not a's to release");
+    store.release("index", "b").await.unwrap();
+    assert!(lease("a", 15_003).await.unwrap());
 }
 
 #[tokio::test]
-async fn the_letter_of_a_record_is_that_of_its_group() {
-    let (store, _dir) = store().await;
+async fn a_database_is_made_once_and_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let sqlite = Database::Sqlite(dir.path().join("jobgate.db"));
+    for database in [sqlite, postgres::fresh_database().parse().unwrap()] {
+        database.open().await.unwrap().close().await;
+        database.open().await.unwrap().ping().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn several_instances_migrate_at_once() {
+    let database: Database = postgres::fresh_database().parse().unwrap();
+    let opened = futures_util::future::join_all((0..6).map(|_| database.open())).await;
+    for store in opened {
+        store.unwrap().ping().await.unwrap();
+    }
+}
+
+async fn the_letter_of_a_record_is_that_of_its_group(store: Store) {
     let mut old = letter(0, 0, NOW);
     old.group = None;
     let again = letter(1, 3, NOW + 5);

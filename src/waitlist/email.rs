@@ -85,8 +85,17 @@ impl EmailKind {
 
 impl Payload for Email {
     fn example() -> Self {
-        let mut template_data = Map::new();
-        template_data.insert("first_name".to_owned(), json!("Ada"));
+        // One payload for all five kinds: with what each of them needs, so that it works.
+        let template_data = [
+            ("email", json!("ada@example.com")),
+            ("first_name", json!("Ada")),
+            ("verification_link", json!("https://example.com/verify/1")),
+            ("new_position", json!(42)),
+            ("reward_name", json!("Early access")),
+            ("milestone", json!("10 friends")),
+        ];
+        let template_data =
+            template_data.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         Self {
             kind: None,
             campaign_id: super::examples::CAMPAIGN,

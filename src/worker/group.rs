@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -38,6 +39,9 @@ pub(super) struct Group {
     is_committing: bool,
     revocation: Option<(Revocation, Instant)>,
     is_leaving: bool,
+    is_joined: Arc<AtomicBool>,
+    /// Cancelled when the membership is over for good.
+    lost: CancellationToken,
     runner: Runner,
     settings: PoolSettings,
 }
@@ -70,6 +74,7 @@ impl Group {
         name: &str,
         types: Vec<Runnable>,
         tracker: TaskTracker,
+        lost: CancellationToken,
     ) -> Result<Self, KafkaFault> {
         let dispatcher = Dispatcher::new(
             pool.settings.limits,
@@ -83,7 +88,8 @@ impl Group {
             .map(|runnable| (runnable.record_type.topic.name.clone(), runnable))
             .collect();
         let topics: Vec<&str> = by_topic.keys().map(String::as_str).collect();
-        let (consumer, events) = GroupConsumer::join(&pool.kafka, name, &topics)?;
+        let (consumer, events) =
+            GroupConsumer::join(&pool.kafka, name, pool.instance.as_deref(), &topics)?;
         let (sender, reports) = mpsc::unbounded_channel();
         let runner = Runner {
             group: name.into(),
@@ -105,9 +111,16 @@ impl Group {
             is_committing: false,
             revocation: None,
             is_leaving: false,
+            is_joined: Arc::new(AtomicBool::new(false)),
+            lost,
             runner,
             settings: pool.settings,
         })
+    }
+
+    /// Becomes true when the group is joined.
+    pub(super) fn joined(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_joined)
     }
 
     /// Runs jobs until the stop, drains, commits and leaves the group.
@@ -202,6 +215,12 @@ impl Group {
     }
 
     fn happened(&mut self, event: ConsumerEvent) {
+        // The consumer's thread says nothing while it waits for the answer to a revocation:
+        // if it speaks, its patience is over and the partitions are gone. Answering later
+        // would forget a new assignment of the same ones.
+        if let Some((revocation, _)) = self.revocation.take() {
+            self.forget(&revocation.partitions);
+        }
         match event {
             ConsumerEvent::Assigned(partitions) => {
                 tracing::info!(
@@ -209,6 +228,7 @@ impl Group {
                     count = partitions.len(),
                     "partitions assigned"
                 );
+                self.is_joined.store(true, Ordering::Release);
                 self.dispatcher.assigned(partitions);
             }
             ConsumerEvent::Revoking(revocation) => {
@@ -222,7 +242,13 @@ impl Group {
             }
             ConsumerEvent::Lost(partitions) => {
                 tracing::warn!(group = &*self.name, count = partitions.len(), "partitions lost");
+                self.is_joined.store(false, Ordering::Release);
                 self.forget(&partitions);
+            }
+            ConsumerEvent::Fatal(reason) => {
+                tracing::error!(group = &*self.name, reason, "the group is lost for good");
+                self.is_joined.store(false, Ordering::Release);
+                self.lost.cancel();
             }
             ConsumerEvent::Record(record) => {
                 if let Some(runnable) = self.runner.by_topic.get(&record.place.topic) {

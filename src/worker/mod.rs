@@ -8,10 +8,12 @@
 mod attempt;
 mod group;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,12 +38,12 @@ pub struct PoolSettings {
 }
 
 impl PoolSettings {
-    /// 30 s is what a mail server or a webhook may take; 15 s to drain leave room for the
+    /// 30 s is what a mail server or a webhook may take; 10 s to drain leave room for the
     /// rest of a stop within 25 s.
     pub const DEFAULT: Self = Self {
         limits: Limits::DEFAULT,
         attempt_timeout: Duration::from_secs(30),
-        drain_timeout: Duration::from_secs(15),
+        drain_timeout: Duration::from_secs(10),
     };
 }
 
@@ -70,15 +72,76 @@ pub struct Pool {
     pub clock: SharedClock,
     /// What is counted.
     pub counters: Arc<Counters>,
+    /// The groups to run; all that have a handler where it is empty.
+    pub groups: Vec<String>,
+    /// A name for this instance that it keeps over restarts.
+    pub instance: Option<String>,
     /// Limits.
     pub settings: PoolSettings,
+}
+
+/// Why a pool cannot run.
+#[derive(Debug, Error)]
+pub enum PoolError {
+    /// A group was named that no handler is in.
+    #[error("there is no group {name} to run; there are: {}", known.join(", "))]
+    UnknownGroup {
+        /// The name.
+        name: String,
+        /// The groups there are.
+        known: Vec<String>,
+    },
+    /// Kafka.
+    #[error(transparent)]
+    Kafka(#[from] KafkaFault),
+}
+
+/// A pool that runs.
+#[derive(Clone)]
+pub struct RunningPool {
+    groups: Arc<Vec<Arc<AtomicBool>>>,
+    lost: CancellationToken,
+}
+
+impl RunningPool {
+    /// Whether every group is joined.
+    pub fn is_joined(&self) -> bool {
+        self.groups.iter().all(|joined| joined.load(Ordering::Acquire))
+    }
+
+    /// Resolves when a group is lost for good; the log says why.
+    pub async fn lost(&self) {
+        self.lost.cancelled().await;
+    }
 }
 
 impl Pool {
     /// Joins the groups and starts running their jobs on the tracker, until the stop. Every
     /// task ends within the drain timeout and what closing a membership takes.
-    pub fn start(self, tracker: &TaskTracker, stop: &CancellationToken) -> Result<(), KafkaFault> {
-        let mut groups: HashMap<&str, Vec<Runnable>> = HashMap::new();
+    pub fn start(
+        self,
+        tracker: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Result<RunningPool, PoolError> {
+        let mut groups = self.runnable();
+        if let Some(name) = self.groups.iter().find(|name| !groups.contains_key(name.as_str())) {
+            let known = groups.keys().map(|&group| group.to_owned()).collect();
+            return Err(PoolError::UnknownGroup { name: name.clone(), known });
+        }
+        groups.retain(|group, _| self.groups.is_empty() || self.groups.iter().any(|g| g == group));
+        let lost = CancellationToken::new();
+        let mut joined = Vec::with_capacity(groups.len());
+        for (name, types) in groups {
+            let group = Group::join(&self, name, types, tracker.clone(), lost.clone())?;
+            joined.push(group.joined());
+            tracker.spawn(group.run(stop.clone()));
+        }
+        Ok(RunningPool { groups: Arc::new(joined), lost })
+    }
+
+    /// What each group can run.
+    fn runnable(&self) -> BTreeMap<&str, Vec<Runnable>> {
+        let mut groups: BTreeMap<&str, Vec<Runnable>> = BTreeMap::new();
         for record_type in self.catalog.iter() {
             if let Some(handler) = self.handlers.get(&record_type.name) {
                 groups.entry(&record_type.group).or_default().push(Runnable {
@@ -88,10 +151,6 @@ impl Pool {
                 });
             }
         }
-        for (name, types) in groups {
-            let group = Group::join(&self, name, types, tracker.clone())?;
-            tracker.spawn(group.run(stop.clone()));
-        }
-        Ok(())
+        groups
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Options {
     pub(crate) brokers: Option<String>,
     /// A mail server; the outbox is used otherwise.
     pub(crate) smtp_url: Option<String>,
+    /// Where to listen; a port of 127.0.0.1 otherwise.
+    pub(crate) listen: Option<String>,
     /// Further arguments.
     pub(crate) args: Vec<String>,
     /// Further variables.
@@ -93,11 +95,6 @@ impl Jobgate {
         self.dir.path().join("data")
     }
 
-    /// What it has logged so far.
-    pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("jobgate.log")).unwrap_or_default()
-    }
-
     /// The address of its local Kafka.
     pub(crate) fn brokers(&self) -> String {
         match &self.options.brokers {
@@ -131,6 +128,16 @@ impl Jobgate {
 
     pub(crate) async fn try_post(&self, path: &str, body: &Value) -> Option<Answer> {
         read(self.client.post(self.url(path)).json(body).timeout(Duration::from_secs(15))).await
+    }
+
+    /// Sends a request of one's own making.
+    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        read(request.timeout(Duration::from_secs(15))).await.expect("an answer")
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("jobgate.log")).expect("its log")
     }
 
     /// POSTs bytes as they are, as JSON.
@@ -168,6 +175,15 @@ impl Jobgate {
         self.child.kill().await.expect("it could be killed");
     }
 
+    /// Waits until it ends by itself; returns the exit code and its log.
+    pub(crate) async fn ended(&mut self, deadline: Duration) -> (Option<i32>, String) {
+        let status = tokio::time::timeout(deadline, self.child.wait()).await;
+        let log = std::fs::read_to_string(self.dir.path().join("jobgate.log"));
+        let log = log.unwrap_or_default();
+        let Ok(status) = status else { panic!("it did not end in {deadline:?}:\n{log}") };
+        (status.expect("its status").code(), log)
+    }
+
     /// SIGTERM; returns the exit code and how long it took.
     pub(crate) async fn terminate(&mut self) -> (Option<i32>, Duration) {
         let begun = Instant::now();
@@ -177,6 +193,23 @@ impl Jobgate {
             .expect("it ends within 40 s")
             .expect("its status");
         (status.code(), begun.elapsed())
+    }
+}
+
+/// Lines of the log that a failed test shows.
+const LOG_SHOWN_LINES: usize = 30;
+
+/// A test that fails shows what jobgate said last: its directory goes with it.
+impl Drop for Jobgate {
+    #[expect(clippy::print_stderr, reason = "the last word of a failed test")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.dir.path().join("jobgate.log"));
+            let log = log.unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let shown = &lines[lines.len().saturating_sub(LOG_SHOWN_LINES)..];
+            eprintln!("the end of jobgate's log:\n{}", shown.join("\n"));
+        }
     }
 }
 
@@ -195,11 +228,13 @@ async fn spawn(dir: &Path, options: &Options) -> (Child, String) {
         .expect("a log file");
     let mut command = Command::new(env!("CARGO_BIN_EXE_jobgate"));
     command
-        .args(["--listen", "127.0.0.1:0", "--data-dir"])
+        .args(["--listen", options.listen.as_deref().unwrap_or("127.0.0.1:0"), "--data-dir"])
         .arg(dir.join("data"))
         .args(&options.args)
         .env_remove("KAFKA_BROKERS")
         .env_remove("SMTP_URL")
+        .env_remove("JOBGATE_JWT_SECRET")
+        .env_remove("JOBGATE_JWT_PUBLIC_KEY")
         .envs(options.env.iter().cloned())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -215,8 +250,9 @@ async fn spawn(dir: &Path, options: &Options) -> (Child, String) {
     let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
     let address = async {
         while let Ok(Some(line)) = lines.next_line().await {
-            if let Some(rest) = line.trim().strip_prefix("API") {
-                return rest.split_whitespace().next().map(str::to_owned);
+            if let Some((_, rest)) = line.split_once("http://") {
+                let authority = rest.split([' ', '/']).next().unwrap_or_default();
+                return Some(format!("http://{authority}"));
             }
         }
         None

@@ -16,6 +16,7 @@ What a recipient's local part asks for (before a "+", so that addresses can diff
   full      452 at RCPT                 refuse    554 after the content
   bye       421 at RCPT, then closes    drop      closes without an answer at RCPT
   lose      takes the mail, then closes without an answer
+  greylist-once  450 at the first RCPT of this very address, accepted from the second on
 Any other is accepted.
 """
 
@@ -44,9 +45,13 @@ class Handler:
         self.mails = mails
         taken = [int(f.stem) for f in mails.glob("*.eml") if f.stem.isdigit()] if mails else []
         self.count = max(taken, default=0)
+        self.greylisted = set()
 
     async def handle_RCPT(self, server, session, envelope, address, options):
         wish = address.split("@")[0].split("+")[0]
+        if wish == "greylist-once" and address not in self.greylisted:
+            self.greylisted.add(address)
+            return REFUSALS["greylist"]
         if wish in REFUSALS:
             return REFUSALS[wish]
         if wish == "bye":

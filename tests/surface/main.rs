@@ -1,4 +1,5 @@
-//! The HTTP surface of a started `jobgate` on a real Kafka.
+//! The HTTP surface and the wire of a started `jobgate` on a real Kafka, with everything
+//! healthy. One file for each theme; most themes share one start.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -9,15 +10,13 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
-use harness::{Jobgate, Options, uuid, verification};
-use reqwest::StatusCode;
-
-#[tokio::test]
-async fn a_job_becomes_a_mail() {
-    let jobgate = Jobgate::start(Options::default()).await;
-    let answer = jobgate.post("/jobs/email.verification", &verification(&uuid(), &uuid())).await;
-    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
-    let receipt = answer.json();
-    let mail = jobgate.mail(receipt["id"].as_str().expect("an id")).await;
-    assert!(String::from_utf8_lossy(&mail).contains("https://example.com/verify/1"));
-}
+mod catalog;
+mod errors;
+mod foreign;
+mod guard;
+mod letters;
+mod lifecycle;
+mod openapi;
+mod raw_produce;
+mod support;
+mod wire;

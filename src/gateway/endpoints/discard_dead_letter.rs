@@ -7,7 +7,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::super::Services;
-use super::super::body::JsonBody;
+use super::super::body::{JsonBody, request};
 use super::super::caller::Caller;
 use super::super::problem::Problem;
 use super::get_dead_letter::letter_path;
@@ -37,12 +37,8 @@ pub(in super::super) struct DiscardRequest {
     responses(
         (status = 204, description = "Discarded"),
         (status = 400, description = "Not JSON, or without a reason", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such dead letter", body = Problem, content_type = "application/problem+json"),
-        (status = 408, description = "The body took too long", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Not open any more", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "Over 1 MiB", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "Not JSON by its Content-Type", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The reason is empty or too long", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Kafka or the database is away", body = Problem, content_type = "application/problem+json"),
     )
@@ -54,9 +50,7 @@ pub(in super::super) async fn discard_dead_letter(
     JsonBody(body): JsonBody,
 ) -> Result<StatusCode, Problem> {
     let (partition, offset) = letter_path(place)?;
-    let DiscardRequest { reason } = serde_json::from_slice(&body).map_err(|error| {
-        Problem::bad_request("invalid-request", format!("Send {{\"reason\": \"..\"}}: {error}"))
-    })?;
+    let DiscardRequest { reason } = request(&body, "Send {\"reason\": \"..\"}")?;
     let reason = reason::checked(&reason)?;
     services.dead_letters.discard(&actor, partition, offset, reason).await?;
     Ok(StatusCode::NO_CONTENT)

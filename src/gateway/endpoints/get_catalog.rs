@@ -7,7 +7,6 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::super::Services;
-use super::super::problem::Problem;
 use crate::domain::catalog::{RecordKind, RecordType};
 
 /// Every type of the catalog.
@@ -103,7 +102,6 @@ impl From<&RecordType> for TypeBody {
     tag = "producing",
     responses(
         (status = 200, description = "The catalog", body = CatalogBody),
-        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(in super::super) async fn get_catalog(State(services): State<Services>) -> Json<CatalogBody> {

@@ -28,7 +28,6 @@ use crate::store::{IndexedLetter, Resolution};
     ),
     responses(
         (status = 200, description = "The dead letter", body = LetterDetailBody),
-        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such dead letter", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Kafka or the database is away", body = Problem, content_type = "application/problem+json"),
     )

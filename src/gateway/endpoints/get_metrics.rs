@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 
-use super::super::Services;
+use super::super::Metrics;
 use super::super::exposition::{Exposition, Kind};
 use super::super::problem::Problem;
 use crate::domain::counters::TypeCounters;
@@ -48,13 +48,13 @@ const COUNTERS: [(&str, &str, Read); 4] = [
         (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(in super::super) async fn get_metrics(State(services): State<Services>) -> impl IntoResponse {
+pub(in super::super) async fn get_metrics(State(metrics): State<Metrics>) -> impl IntoResponse {
     let mut page = Exposition::default();
     page.metric("jobgate_build_info", Kind::Gauge, "The version that runs.");
     page.sample("jobgate_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
-    write_producer(&mut page, &services.stats);
-    write_types(&mut page, &services);
-    write_lag(&mut page, &services.stats);
+    write_producer(&mut page, &metrics.stats);
+    write_types(&mut page, &metrics);
+    write_lag(&mut page, &metrics.stats);
     ([(header::CONTENT_TYPE, TEXT)], page.into_text())
 }
 
@@ -70,10 +70,10 @@ fn write_producer(page: &mut Exposition, stats: &Stats) {
     }
 }
 
-fn write_types(page: &mut Exposition, services: &Services) {
-    let counters = services.stats.counters();
+fn write_types(page: &mut Exposition, metrics: &Metrics) {
+    let counters = metrics.stats.counters();
     let topic_of = |name: &str| {
-        services.catalog.by_name(name).map_or("", |record_type| &record_type.topic.name)
+        metrics.catalog.by_name(name).map_or("", |record_type| &record_type.topic.name)
     };
     let name = "jobgate_enqueued_records_total";
     page.metric(name, Kind::Counter, "Records asked for over HTTP, by outcome.");

@@ -5,7 +5,7 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::super::Services;
+use super::super::Readiness;
 use super::super::problem::Problem;
 
 /// It works.
@@ -24,7 +24,6 @@ pub(in super::super) struct Healthy {
     tag = "health",
     responses(
         (status = 200, description = "Alive", body = Healthy),
-        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(in super::super) async fn live() -> Json<Healthy> {
@@ -38,16 +37,11 @@ pub(in super::super) async fn live() -> Json<Healthy> {
     tag = "health",
     responses(
         (status = 200, description = "A POST would be accepted now", body = Healthy),
-        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Kafka is away, or jobgate is stopping", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(in super::super) async fn ready(
-    State(services): State<Services>,
+    State(Readiness(is_ready)): State<Readiness>,
 ) -> Result<Json<Healthy>, Problem> {
-    if services.enqueue.is_ready() {
-        Ok(Json(Healthy { status: "ready" }))
-    } else {
-        Err(Problem::kafka_unavailable())
-    }
+    if is_ready() { Ok(Json(Healthy { status: "ready" })) } else { Err(Problem::not_ready()) }
 }

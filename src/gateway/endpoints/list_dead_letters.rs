@@ -57,7 +57,6 @@ pub(in super::super) struct LetterList {
     responses(
         (status = 200, description = "A page", body = LetterList),
         (status = 400, description = "An unknown filter or value", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Kafka or the database is away", body = Problem, content_type = "application/problem+json"),
     )
 )]

@@ -1,14 +1,15 @@
 //! `POST /events/{topic}`: publish an event.
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::IntoResponse;
+use axum::{Extension, Json};
 
 use super::super::Services;
 use super::super::body::JsonBody;
 use super::super::problem::Problem;
 use super::produce::{ReceiptBody, refuse_unknown_options, unknown_type};
+use crate::auth::Caller;
 
 /// Publish an event
 ///
@@ -23,11 +24,7 @@ use super::produce::{ReceiptBody, refuse_unknown_options, unknown_type};
         (status = 201, description = "Durable", body = ReceiptBody,
          headers(("Location" = String, description = "Where to ask what became of it"))),
         (status = 400, description = "Not JSON, or an unknown query parameter", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such type", body = Problem, content_type = "application/problem+json"),
-        (status = 408, description = "The body took too long", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "Over 1 MiB", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "Not JSON by its Content-Type", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The payload is not valid; every fault is named", body = Problem, content_type = "application/problem+json"),
         (status = 501, description = "Idempotency-Key is not honoured yet", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Kafka is away; nothing was written", body = Problem, content_type = "application/problem+json"),
@@ -36,6 +33,7 @@ use super::produce::{ReceiptBody, refuse_unknown_options, unknown_type};
 )]
 pub(in super::super) async fn publish_event(
     State(services): State<Services>,
+    caller: Option<Extension<Caller>>,
     Path(name): Path<String>,
     uri: Uri,
     headers: HeaderMap,
@@ -44,7 +42,9 @@ pub(in super::super) async fn publish_event(
     let record_type = services.catalog.event(&name).ok_or_else(|| unknown_type(&name))?;
     refuse_unknown_options(&uri, &headers)?;
     let accepted = record_type.accept(&body)?;
-    let receipt = ReceiptBody::from(services.enqueue.enqueue(record_type, accepted).await?);
+    let producer = caller.as_deref().map(|caller| caller.name.as_str());
+    let receipt = services.enqueue.enqueue(record_type, accepted, producer).await?;
+    let receipt = ReceiptBody::from(receipt);
     let location = [(header::LOCATION, receipt.status_url.clone())];
     Ok((StatusCode::CREATED, location, Json(receipt)))
 }

@@ -17,7 +17,6 @@ use super::super::problem::Problem;
     tag = "operating",
     responses(
         (status = 202, description = "Under way"),
-        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The database is away", body = Problem, content_type = "application/problem+json"),
     )
 )]

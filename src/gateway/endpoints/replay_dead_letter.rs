@@ -5,13 +5,13 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::super::Services;
-use super::super::body::OptionalJsonBody;
+use super::super::body::{OptionalJsonBody, request};
 use super::super::caller::Caller;
 use super::super::problem::Problem;
 use super::get_dead_letter::letter_path;
@@ -22,8 +22,14 @@ use super::produce::ReceiptBody;
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct ReplayRequest {
     /// The fixed payload; without it the record goes out as it was.
+    #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<Object>)]
     payload: Option<Box<RawValue>>,
+}
+
+/// A null that is given is a payload, and not a valid one: whoever sends it meant a fix.
+fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(from).map(Some)
 }
 
 /// The new record.
@@ -53,12 +59,8 @@ pub(in super::super) struct ReplayedBody {
         (status = 202, description = "Durable", body = ReplayedBody,
          headers(("Location" = String, description = "Where to ask what became of it"))),
         (status = 400, description = "Not JSON", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such dead letter", body = Problem, content_type = "application/problem+json"),
-        (status = 408, description = "The body took too long", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Not open any more, or it cannot be replayed", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "Over 1 MiB", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "Not JSON by its Content-Type", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The payload is not valid; every fault is named", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Kafka or the database is away; nothing was written", body = Problem, content_type = "application/problem+json"),
         (status = 504, description = "The outcome is unknown", body = Problem, content_type = "application/problem+json"),
@@ -74,12 +76,8 @@ pub(in super::super) async fn replay_dead_letter(
     let payload = match body {
         None => None,
         Some(body) => {
-            let request: ReplayRequest = serde_json::from_slice(&body).map_err(|error| {
-                Problem::bad_request(
-                    "invalid-request",
-                    format!("Send nothing, or {{\"payload\": {{..}}}}: {error}"),
-                )
-            })?;
+            let usage = "Send nothing, or {\"payload\": {..}}";
+            let request: ReplayRequest = request(&body, usage)?;
             request.payload
         }
     };

@@ -31,11 +31,7 @@ pub(in super::super) struct Valid {
     responses(
         (status = 200, description = "Valid", body = Valid),
         (status = 400, description = "Not JSON", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such type", body = Problem, content_type = "application/problem+json"),
-        (status = 408, description = "The body took too long", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "Over 1 MiB", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "Not JSON by its Content-Type", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The payload is not valid; every fault is named", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -59,11 +55,7 @@ pub(in super::super) async fn validate_job(
     responses(
         (status = 200, description = "Valid", body = Valid),
         (status = 400, description = "Not JSON", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such type", body = Problem, content_type = "application/problem+json"),
-        (status = 408, description = "The body took too long", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "Over 1 MiB", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "Not JSON by its Content-Type", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The payload is not valid; every fault is named", body = Problem, content_type = "application/problem+json"),
     )
 )]

@@ -1,0 +1,127 @@
+//! `jobgate check`: is everything in order to serve? A line for each part, with a remedy
+//! where it is not. It changes nothing: no topic is made, no table, no mail sent.
+
+use std::fmt::Display;
+
+use super::parts;
+use super::settings::Settings;
+use crate::domain::catalog::{Catalog, TopicSpec};
+use crate::kafka::{Admin, KafkaSettings, TopicReport};
+
+/// Checks each part and prints what it found. An error when there is a fault.
+pub(super) async fn check(settings: &Settings, catalog: &Catalog) -> anyhow::Result<()> {
+    let mut report = Report::default();
+    match settings.check() {
+        Ok(()) => report.ok("settings", "they go together"),
+        Err(error) => report.fault("settings", &error, "change the settings that it names"),
+    }
+    report.ok("catalog", format!("{} types", catalog.iter().len()));
+    match &settings.kafka_brokers {
+        None => report.ok("kafka", "a local one is run at the start"),
+        Some(brokers) => check_kafka(settings, brokers, catalog, &mut report).await,
+    }
+    check_database(settings, &mut report).await;
+    check_mail(settings, &mut report).await;
+    anyhow::ensure!(report.faults == 0, "{} of the above must be mended", report.faults);
+    Ok(())
+}
+
+async fn check_kafka(settings: &Settings, brokers: &str, catalog: &Catalog, report: &mut Report) {
+    let kafka = KafkaSettings {
+        brokers: brokers.to_owned(),
+        properties: settings.kafka_properties.clone(),
+    };
+    let topics: Vec<TopicSpec> = catalog.topics().cloned().collect();
+    let found = match Admin::new(&kafka) {
+        Ok(admin) => admin.ensure(&topics, false).await,
+        Err(error) => Err(error),
+    };
+    match found {
+        Ok(found) => {
+            report.ok("kafka", format!("{brokers} answers"));
+            check_topics(&found, topics.len(), report);
+        }
+        Err(error) => report.fault(
+            "kafka",
+            &anyhow::Error::new(error),
+            "check KAFKA_BROKERS, the network, and the security properties",
+        ),
+    }
+}
+
+fn check_topics(found: &TopicReport, count: usize, report: &mut Report) {
+    match found.missing.as_slice() {
+        [] => report.ok("topics", format!("all {count} are there")),
+        missing => {
+            let missing = format!("missing: {}", missing.join(", "));
+            report.note(
+                "topics",
+                missing,
+                "they are made at the start, unless --create-topics=never",
+            );
+        }
+    }
+    if found.replication < 3 {
+        let said = format!("a new topic gets {} replicas", found.replication);
+        report.note("topics", said, "run three brokers or more in production");
+    }
+    for drift in &found.drift {
+        let said = format!(
+            "{}: {} is {}, the catalog says {}",
+            drift.topic, drift.setting, drift.actual, drift.declared
+        );
+        report.note("topics", said, "change it with Kafka's own tools, or leave it so");
+    }
+}
+
+async fn check_database(settings: &Settings, report: &mut Report) {
+    let reached = match settings.database() {
+        Ok(database) => database.reach().await.map(|()| database).map_err(anyhow::Error::new),
+        Err(error) => Err(anyhow::Error::new(error)),
+    };
+    match reached {
+        Ok(database) => report.ok("database", database),
+        Err(error) => report.fault(
+            "database",
+            &error,
+            "check DATABASE_URL or DB_*, that the server runs, and that the database exists",
+        ),
+    }
+}
+
+async fn check_mail(settings: &Settings, report: &mut Report) {
+    match parts::mailer(settings) {
+        Err(error) => report.fault("mail", &error, "check SMTP_URL and the mail settings"),
+        Ok(mailer) => match mailer.probe().await {
+            Ok(()) => report.ok("mail", mailer),
+            Err(error) => report.fault(
+                "mail",
+                &anyhow::Error::new(error),
+                "check SMTP_URL, and that the server takes mail from here",
+            ),
+        },
+    }
+}
+
+#[derive(Default)]
+struct Report {
+    faults: usize,
+}
+
+#[expect(clippy::print_stdout, reason = "the report is what the command is for")]
+impl Report {
+    #[expect(clippy::unused_self, reason = "a line like the others")]
+    fn ok(&self, part: &str, said: impl Display) {
+        println!("ok     {part:<9} {said}");
+    }
+
+    #[expect(clippy::unused_self, reason = "a line like the others")]
+    fn note(&self, part: &str, said: impl Display, remedy: &str) {
+        println!("note   {part:<9} {said}\n                 -> {remedy}");
+    }
+
+    fn fault(&mut self, part: &str, error: &anyhow::Error, remedy: &str) {
+        self.faults += 1;
+        println!("FAULT  {part:<9} {error:#}\n                 -> {remedy}");
+    }
+}

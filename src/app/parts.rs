@@ -1,0 +1,203 @@
+//! What a process is made of: builds each part from the settings and the parts below it.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::operating::{Operated, Operating};
+use super::settings::Settings;
+use crate::auth::Verifier;
+use crate::domain::catalog::Catalog;
+use crate::domain::clock::{SharedClock, SystemClock};
+use crate::domain::counters::Counters;
+use crate::domain::handler::Handler;
+use crate::domain::id::IdSource;
+use crate::gateway::{Metrics, Readiness, Services};
+use crate::kafka::{KafkaSettings, Producer, Reader};
+use crate::mail::{MailSettings, MailTransport, Mailer};
+use crate::operations::{Enqueue, Indexer, Replay, Undertaker};
+use crate::store::Store;
+use crate::waitlist::email::EmailKind;
+use crate::waitlist::send_email::SendEmail;
+use crate::worker::{Handlers, Pool, PoolSettings};
+
+/// What every role needs.
+pub(super) struct Parts {
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) clock: SharedClock,
+    pub(super) ids: Arc<IdSource>,
+    pub(super) kafka: KafkaSettings,
+    pub(super) mailer: Arc<Mailer>,
+    pub(super) producer: Producer,
+    pub(super) reader: Reader,
+    pub(super) store: Store,
+    /// What this process counts.
+    counters: Arc<Counters>,
+    /// Names this process among all.
+    instance: String,
+    /// What checks tokens, if there is a key to check them with.
+    pub(super) verifier: Option<Arc<Verifier>>,
+}
+
+impl Parts {
+    /// Opens the database and the clients of Kafka.
+    pub(super) async fn open(
+        settings: &Settings,
+        catalog: Arc<Catalog>,
+        kafka: KafkaSettings,
+    ) -> anyhow::Result<Self> {
+        let clock: SharedClock = Arc::new(SystemClock);
+        let mailer = Arc::new(mailer(settings)?);
+        let verifier = settings.tokens.verifier(Arc::clone(&clock))?.map(Arc::new);
+        let database = settings.database()?;
+        let store = database.open().await.with_context(|| format!("the database {database}"))?;
+        let producer = Producer::new(kafka.clone(), Arc::clone(&clock))?;
+        let reader = Reader::new(kafka.clone())?;
+        let ids = Arc::new(IdSource::new());
+        let counters = Arc::new(Counters::new(catalog.iter().map(|t| t.name.as_str())));
+        let instance = format!("{}-{}", std::process::id(), ids.next(clock.now_ms()));
+        Ok(Self {
+            catalog,
+            clock,
+            ids,
+            kafka,
+            mailer,
+            producer,
+            reader,
+            store,
+            counters,
+            instance,
+            verifier,
+        })
+    }
+
+    /// Follows the dead letters into the database, if this instance has the lease.
+    pub(super) fn indexer(&self) -> Indexer {
+        Indexer::new(
+            Arc::clone(&self.catalog),
+            self.store.clone(),
+            self.reader.clone(),
+            Arc::clone(&self.clock),
+            self.instance.clone(),
+        )
+    }
+
+    /// Runs the jobs.
+    pub(super) fn pool(&self, settings: &Settings) -> Pool {
+        let dlq_topic = &self.catalog.dead_letters().name;
+        Pool {
+            kafka: self.kafka.clone(),
+            catalog: Arc::clone(&self.catalog),
+            handlers: self.handlers(),
+            undertaker: Undertaker::new(
+                self.producer.clone(),
+                self.store.clone(),
+                Arc::clone(&self.clock),
+                dlq_topic,
+            ),
+            clock: Arc::clone(&self.clock),
+            counters: Arc::clone(&self.counters),
+            groups: settings.groups.clone(),
+            instance: settings.consumer_instance.clone(),
+            settings: PoolSettings::DEFAULT,
+        }
+    }
+
+    fn handlers(&self) -> Handlers {
+        EmailKind::ALL
+            .into_iter()
+            .map(|kind| {
+                let handler =
+                    SendEmail::new(kind, Arc::clone(&self.mailer), Arc::clone(&self.clock));
+                (kind.job_type(), Arc::new(handler) as Arc<dyn Handler>)
+            })
+            .collect()
+    }
+
+    /// What operators look through and act with, and what samples for them; each process keeps
+    /// its counters, and those that serve the API watch the lag.
+    pub(super) fn operating(
+        &self,
+        settings: &Settings,
+        tracker: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Operated> {
+        let operating = Operating {
+            kafka: &self.kafka,
+            catalog: &self.catalog,
+            store: &self.store,
+            reader: &self.reader,
+            producer: &self.producer,
+            ids: &self.ids,
+            clock: &self.clock,
+            tasks: tracker,
+            stop,
+            watches_lag: settings.role.serves_api(),
+        };
+        Ok(operating.start(&self.counters, &self.instance)?)
+    }
+
+    /// What the endpoints call; work that outlives its request runs on the tracker.
+    pub(super) fn services(
+        &self,
+        settings: &Settings,
+        operated: Operated,
+        tracker: &TaskTracker,
+    ) -> Services {
+        let enqueue = Enqueue::new(
+            self.producer.clone(),
+            Arc::clone(&self.ids),
+            Arc::clone(&self.clock),
+            &settings.producer,
+            tracker.clone(),
+            Arc::clone(&self.counters),
+        );
+        let producer = self.producer.clone();
+        Services {
+            catalog: Arc::clone(&self.catalog),
+            enqueue,
+            replay: Replay::new(
+                operated.dead_letters.clone(),
+                self.producer.clone(),
+                Arc::clone(&self.ids),
+                tracker.clone(),
+            ),
+            dead_letters: operated.dead_letters,
+            statuses: operated.statuses,
+            lag: operated.stats.lag().clone(),
+            stats: operated.stats,
+            topics: operated.topics,
+            reset_offsets: operated.reset_offsets,
+            audit: operated.audit,
+            readiness: Readiness::new(move || producer.is_ready()),
+        }
+    }
+
+    /// What a worker shows of itself.
+    pub(super) fn metrics(&self, operated: Operated) -> Metrics {
+        Metrics { catalog: Arc::clone(&self.catalog), stats: operated.stats }
+    }
+
+    /// Starts what watches over Kafka.
+    pub(super) async fn watch_kafka(&self, tracker: &TaskTracker, stop: &CancellationToken) {
+        self.producer.probe().await;
+        tracker.spawn(self.producer.clone().watch(stop.clone()));
+    }
+}
+
+/// Where mails go, by the settings.
+pub(super) fn mailer(settings: &Settings) -> anyhow::Result<Mailer> {
+    let transport = match &settings.smtp_url {
+        Some(url) => MailTransport::Smtp(url.clone()),
+        None => MailTransport::Outbox(settings.data_dir.join("outbox")),
+    };
+    Mailer::new(MailSettings {
+        transport,
+        from: settings.mail_from.clone(),
+        host: settings.mail_host.clone(),
+        template_dir: settings.mail_templates.clone(),
+    })
+    .context("mail")
+}
