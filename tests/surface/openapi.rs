@@ -71,7 +71,8 @@ fn the_exported_document_is_sound() {
             assert!(operation_ids.insert(id), "{id} names two operations");
             assert_parameters(path, operation);
             for (status, response) in operation["responses"].as_object().expect("responses") {
-                let content = &response["content"];
+                let shared = response["$ref"].as_str().and_then(|at| document.pointer(&at[1..]));
+                let content = &shared.unwrap_or(response)["content"];
                 if status.starts_with(['4', '5']) {
                     let problem = &content["application/problem+json"]["schema"]["$ref"];
                     assert_eq!(problem, "#/components/schemas/Problem", "{status} of {id}");
