@@ -81,14 +81,11 @@ async fn run(
     let (worker_stop, base_stop) = (CancellationToken::new(), CancellationToken::new());
 
     parts.watch_kafka(&base_tasks, &base_stop).await;
-    let pool = match settings.role.runs_jobs() {
-        true => Some(
-            parts
-                .pool(settings)
-                .start(&worker_tasks, &worker_stop)
-                .context("the workers could not be started")?,
-        ),
-        false => None,
+    let pool = if settings.role.runs_jobs() {
+        let started = parts.pool(settings).start(&worker_tasks, &worker_stop);
+        Some(started.context("the workers could not be started")?)
+    } else {
+        None
     };
     let operated = parts.operating(settings, &base_tasks, &base_stop)?;
     let router = if settings.role.serves_api() {

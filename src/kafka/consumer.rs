@@ -116,7 +116,7 @@ impl ConsumerContext for Context {
                 let _ = self.events.blocking_send(ConsumerEvent::Assigned(ids(list)));
             }
             Rebalance::Error(error) => tracing::warn!(%error, "rebalance"),
-            _ => {}
+            Rebalance::Revoke(_) => {}
         }
     }
 }

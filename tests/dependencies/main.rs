@@ -44,6 +44,7 @@ const DUPLICATES: &[(&str, &str)] = &[
     ("getrandom", "ring holds the oldest, jsonschema the middle one"),
     ("hashbrown", "sqlx"),
     ("r-efi", "jsonschema, through getrandom; not on Linux"),
+    ("rand_core", "signature, through jsonwebtoken"),
     ("sha2", "sqlx"),
     ("syn", "macros of sqlx, tracing and others; only while building"),
     ("tower-http", "reqwest, in tests alone"),

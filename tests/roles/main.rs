@@ -26,7 +26,7 @@ const TAKE_OVER: Duration = Duration::from_secs(10);
 struct Cluster {
     kafka: LocalKafka,
     database: String,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Cluster {
@@ -34,7 +34,7 @@ impl Cluster {
         let dir = tempfile::tempdir().expect("a directory");
         let kafka = LocalKafka::start(BrokerSettings::new(dir.path()), |_| {}).await;
         let kafka = kafka.expect("a local Kafka");
-        Self { kafka, database: postgres::fresh_database(), _dir: dir }
+        Self { kafka, database: postgres::fresh_database(), dir }
     }
 
     fn options(&self, args: &[&str]) -> Options {
@@ -185,7 +185,7 @@ async fn check_names_each_fault_and_its_remedy() {
         .arg("check")
         .env("KAFKA_BROKERS", cluster.kafka.bootstrap_servers())
         .env("DATABASE_URL", &cluster.database)
-        .current_dir(cluster._dir.path())
+        .current_dir(cluster.dir.path())
         .output()
         .expect("it runs");
     let said = String::from_utf8_lossy(&output.stdout);
