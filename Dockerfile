@@ -3,8 +3,9 @@
 #   docker build -t jobgate .
 #   docker run --rm --network host -e KAFKA_BROKERS=localhost:9092 -v jobgate-data:/data jobgate
 #
-# There is no authentication yet, so jobgate serves loopback addresses alone, and a published port
-# leads to none of these: it needs --network host.
+# Without a key for tokens jobgate serves loopback addresses alone, and a published port leads to none
+# of these: hence --network host. With one (JOBGATE_JWT_SECRET), set JOBGATE_LISTEN=0.0.0.0:8088 and
+# publish the port.
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
@@ -32,5 +33,5 @@ VOLUME /data
 EXPOSE 8088
 # Alive, not ready: a restart of jobgate would not bring Kafka back.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
-    CMD curl --fail --silent --output /dev/null "http://$JOBGATE_LISTEN/health/live"
+    CMD curl --fail --silent --output /dev/null "http://127.0.0.1:${JOBGATE_LISTEN##*:}/health/live"
 ENTRYPOINT ["jobgate"]

@@ -13,7 +13,7 @@ use crate::domain::clock::SharedClock;
 use crate::domain::dispatch::PartitionId;
 use crate::domain::id::time_of;
 use crate::domain::receipt::Place;
-use crate::domain::record::Record;
+use crate::domain::record::{Record, header};
 use crate::domain::status::{Evidence, JobState, is_reset_over};
 use crate::kafka::{Groups, KafkaFault, Reader, Searched, Span, Step};
 use crate::store::{IndexedLetter, Resolution, Store, StoreError};
@@ -77,6 +77,8 @@ pub struct JobStatus {
     pub place: Place,
     /// Whose it is.
     pub group: String,
+    /// Who sent it; none where the record is gone or says nothing.
+    pub producer: Option<String>,
     /// Its key, where that is known and text.
     pub key: Option<String>,
     /// What became of it.
@@ -255,6 +257,9 @@ fn describe(
         type_name: record_type.name.clone(),
         place,
         group: record_type.group.clone(),
+        producer: record
+            .and_then(|record| record.headers.text(header::PRODUCER))
+            .map(str::to_owned),
         key: key.or_else(|| lettered.and_then(|letter| letter.original_key.clone())),
         state,
         attempts: lettered.map(|letter| letter.attempts),

@@ -260,6 +260,26 @@ async fn the_caller_is_the_producer(jobgate: &Jobgate) {
         let receipt = answer.json();
         let producer = producer_of(&jobgate.brokers(), &receipt).await;
         assert_eq!(producer, "billing service");
+        let status_url = receipt["status_url"].as_str().expect("a status");
+        a_status_is_its_caller_s_alone(jobgate, status_url).await;
+    }
+}
+
+async fn a_status_is_its_caller_s_alone(jobgate: &Jobgate, status_url: &str) {
+    for (sub, scope, expected) in [
+        ("billing service", "jobs:read", 200),
+        ("another service", "jobs:read", 404),
+        ("an operator", "jobs:read admin:read", 200),
+    ] {
+        let token = minted(&["--sub", sub, "--scope", scope]);
+        // A topic that was just made may answer 503 for a moment.
+        let status = until("a status or none", Duration::from_secs(30), async || {
+            let request = jobgate.client().get(jobgate.url(status_url)).bearer_auth(&token);
+            let answer = jobgate.send(request).await;
+            (answer.status != 503).then_some(answer.status)
+        })
+        .await;
+        assert_eq!(status, expected, "{sub} {scope}");
     }
 }
 

@@ -130,6 +130,11 @@ async fn the_readme_s_tour_does_what_it_says() {
     assert_eq!(resolved["items"][0]["message_id"], broken["id"]);
     assert_eq!(resolved["total"], 1);
 
+    let (lag, stats) = printed["stand"].split_once("}{").expect("two answers");
+    let lag = json(&format!("{lag}}}"));
+    assert_eq!(lag["groups"][0]["group"], "email-workers");
+    assert_eq!(json(&format!("{{{stats}"))["types"]["email.verification"]["enqueued"], 2);
+
     assert_eq!(json(&printed["event"])["topic"], "waitlist.events.user.signup");
     assert!(printed["catalog"].contains("\"total\":14"), "{}", printed["catalog"]);
     assert!(printed["catalog"].ends_with("{\"status\":\"ready\"}"), "{}", printed["catalog"]);

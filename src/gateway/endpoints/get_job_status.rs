@@ -1,8 +1,8 @@
 //! `GET /jobs/{type}/{partition}/{offset}` and `GET /jobs/by-id/{id}`: what became of a job.
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::super::Services;
 use super::super::problem::Problem;
 use super::produce::unknown_type;
+use crate::auth::{self, Scope};
 use crate::domain::clock::rfc3339;
 use crate::operations::JobStatus;
 
@@ -119,13 +120,15 @@ impl From<JobStatus> for JobStatusBody {
 )]
 pub(in super::super) async fn get_job_status(
     State(services): State<Services>,
+    caller: Option<Extension<auth::Caller>>,
     place: Result<Path<(String, i32, i64)>, PathRejection>,
 ) -> Result<Json<JobStatusBody>, Problem> {
     let Path((name, partition, offset)) = place.map_err(|_| {
         Problem::not_found("no-such-record", "Partition and offset must be whole numbers")
     })?;
     let record_type = services.catalog.by_name(&name).ok_or_else(|| unknown_type(&name))?;
-    Ok(Json(services.statuses.get(record_type, partition, offset).await?.into()))
+    let status = services.statuses.get(record_type, partition, offset).await?;
+    Ok(Json(shown_to(caller.as_deref(), status)?.into()))
 }
 
 /// Find a job by its id
@@ -147,9 +150,24 @@ pub(in super::super) async fn get_job_status(
 )]
 pub(in super::super) async fn find_job(
     State(services): State<Services>,
+    caller: Option<Extension<auth::Caller>>,
     Path(id): Path<String>,
 ) -> Result<Json<JobStatusBody>, Problem> {
     let id = Uuid::parse_str(&id)
         .map_err(|_| Problem::not_found("unknown-id", "An id is a UUID, as the receipt has it"))?;
-    Ok(Json(services.statuses.find(id).await?.into()))
+    let status = services.statuses.find(id).await?;
+    Ok(Json(shown_to(caller.as_deref(), status)?.into()))
+}
+
+/// A caller sees what it has sent itself, and an operator everything. What is not shown
+/// might as well not be there.
+fn shown_to(caller: Option<&auth::Caller>, status: JobStatus) -> Result<JobStatus, Problem> {
+    let is_shown = caller.is_none_or(|caller| {
+        caller.scopes.contains(Scope::AdminRead)
+            || status.producer.as_deref() == Some(caller.name.as_str())
+    });
+    if is_shown {
+        return Ok(status);
+    }
+    Err(Problem::not_found("no-such-record", "No record of yours has this id or place"))
 }
