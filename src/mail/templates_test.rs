@@ -174,16 +174,3 @@ fn an_override_cannot_mail_a_script_link_nor_without_bounds() {
     let error = templates.render("milestone", &endless).expect_err("out of fuel");
     assert!(matches!(error, TemplateError::Render { .. }), "{error:?}");
 }
-
-/// For the eye: `MAIL_PREVIEW=/tmp/mails cargo test preview` writes every mail as HTML.
-#[test]
-fn preview() {
-    let Some(directory) = std::env::var_os("MAIL_PREVIEW").map(PathBuf::from) else {
-        return;
-    };
-    for kind in KINDS {
-        let mail = built_in().render(kind, &samples()).expect(kind);
-        std::fs::write(directory.join(format!("{kind}.html")), mail.html).expect("written");
-        std::fs::write(directory.join(format!("{kind}.txt")), mail.text).expect("written");
-    }
-}
