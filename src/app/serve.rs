@@ -75,7 +75,8 @@ async fn run(
         return Ok(());
     }
 
-    // Three circles, stopped from the outside in: what takes work, what does it, what both need.
+    // Three circles: what takes work and what does it, which stop together, and what both need,
+    // which stops after them.
     let (gateway_tasks, worker_tasks, base_tasks) =
         (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
     let (worker_stop, base_stop) = (CancellationToken::new(), CancellationToken::new());

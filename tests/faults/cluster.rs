@@ -68,7 +68,7 @@ async fn a_lost_broker_of_three_costs_no_job_and_two_lost_ones_no_lie() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let still_gone = Instant::now();
-    // Both at once: one alone has no majority to be ready with.
+    // Two of three are a majority again.
     kafka.restart_node(3).await.expect("started again");
     let back = Instant::now();
     let again = load.until_accepted_again(Duration::from_mins(1)).await;
