@@ -1,5 +1,6 @@
 //! The parts that operators look through and act with.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -11,7 +12,8 @@ use crate::domain::counters::Counters;
 use crate::domain::id::IdSource;
 use crate::kafka::{Admin, Groups, KafkaFault, KafkaSettings, Producer, Reader};
 use crate::operations::{
-    Audit, DeadLetters, Lag, ResetOffsets, ResetParts, Stats, Statuses, Topics,
+    Audit, DeadLetters, Lag, ReplayParts, Replays, ResetOffsets, ResetParts, Stats, Statuses,
+    Topics,
 };
 use crate::store::Store;
 
@@ -24,6 +26,8 @@ pub(super) struct Operating<'a> {
     pub(super) producer: &'a Producer,
     pub(super) ids: &'a Arc<IdSource>,
     pub(super) clock: &'a SharedClock,
+    /// The names of the handlers that workers of this build have.
+    pub(super) handlers: BTreeSet<String>,
     /// Where they run, with the other parts that the gateway and the workers stand on.
     pub(super) tasks: &'a TaskTracker,
     pub(super) stop: &'a CancellationToken,
@@ -39,6 +43,7 @@ pub(super) struct Operated {
     pub(super) stats: Stats,
     pub(super) topics: Topics,
     pub(super) reset_offsets: ResetOffsets,
+    pub(super) replays: Replays,
 }
 
 impl Operating<'_> {
@@ -56,7 +61,7 @@ impl Operating<'_> {
             Arc::clone(self.clock),
             audit.clone(),
         );
-        let groups = Groups::new(self.kafka.clone());
+        let groups = Groups::new(self.kafka.clone(), &self.catalog.groups());
         let statuses = Statuses::new(
             Arc::clone(self.catalog),
             self.store.clone(),
@@ -94,12 +99,23 @@ impl Operating<'_> {
             catalog: Arc::clone(self.catalog),
             store: self.store.clone(),
             reader: self.reader.clone(),
+            groups: groups.clone(),
+            audit: audit.clone(),
+            ids: Arc::clone(self.ids),
+            clock: Arc::clone(self.clock),
+            tracker: self.tasks.clone(),
+        });
+        let replays = Replays::new(ReplayParts {
+            catalog: Arc::clone(self.catalog),
+            handlers: self.handlers.clone(),
+            store: self.store.clone(),
+            reader: self.reader.clone(),
             groups,
             audit: audit.clone(),
             ids: Arc::clone(self.ids),
             clock: Arc::clone(self.clock),
             tracker: self.tasks.clone(),
         });
-        Ok(Operated { audit, dead_letters, statuses, stats, topics, reset_offsets })
+        Ok(Operated { audit, dead_letters, statuses, stats, topics, reset_offsets, replays })
     }
 }

@@ -15,13 +15,13 @@ use crate::domain::counters::Counters;
 use crate::domain::handler::Handler;
 use crate::domain::id::IdSource;
 use crate::gateway::{Metrics, Readiness, Services};
-use crate::kafka::{KafkaSettings, Producer, Reader};
+use crate::kafka::{Groups, KafkaSettings, Producer, Reader};
 use crate::mail::{MailSettings, MailTransport, Mailer};
-use crate::operations::{Enqueue, Indexer, Replay, Undertaker};
+use crate::operations::{Enqueue, Indexer, ReplayDesk, ReplayLetter, Undertaker};
 use crate::store::Store;
 use crate::waitlist::email::EmailKind;
 use crate::waitlist::send_email::SendEmail;
-use crate::worker::{Handlers, Pool, PoolSettings};
+use crate::worker::{Handlers, Pool, PoolSettings, ReplayRunner, WorkerParts};
 
 /// What every role needs.
 pub(super) struct Parts {
@@ -86,11 +86,34 @@ impl Parts {
 
     /// Runs the jobs.
     pub(super) fn pool(&self, settings: &Settings) -> Pool {
-        let dlq_topic = &self.catalog.dead_letters().name;
         Pool {
+            parts: self.worker_parts(),
+            counters: Arc::clone(&self.counters),
+            groups: settings.groups.clone(),
+            instance: settings.consumer_instance.clone(),
+        }
+    }
+
+    /// Runs the replays.
+    pub(super) fn replay_runner(
+        &self,
+        settings: &Settings,
+        tracker: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> ReplayRunner {
+        let groups = Groups::new(self.kafka.clone(), &[]);
+        let clock = Arc::clone(&self.clock);
+        let desk = ReplayDesk::new(self.store.clone(), groups, clock, &self.instance);
+        let (tracker, stop) = (tracker.clone(), stop.clone());
+        ReplayRunner::new(self.worker_parts(), desk, &settings.groups, tracker, stop)
+    }
+
+    fn worker_parts(&self) -> WorkerParts {
+        let dlq_topic = &self.catalog.dead_letters().name;
+        WorkerParts {
             kafka: self.kafka.clone(),
             catalog: Arc::clone(&self.catalog),
-            handlers: self.handlers(),
+            handlers: Arc::new(self.handlers()),
             undertaker: Undertaker::new(
                 self.producer.clone(),
                 self.store.clone(),
@@ -98,9 +121,6 @@ impl Parts {
                 dlq_topic,
             ),
             clock: Arc::clone(&self.clock),
-            counters: Arc::clone(&self.counters),
-            groups: settings.groups.clone(),
-            instance: settings.consumer_instance.clone(),
             settings: PoolSettings::DEFAULT,
         }
     }
@@ -109,8 +129,9 @@ impl Parts {
         EmailKind::ALL
             .into_iter()
             .map(|kind| {
-                let handler =
-                    SendEmail::new(kind, Arc::clone(&self.mailer), Arc::clone(&self.clock));
+                let mailer = Arc::clone(&self.mailer);
+                let clock = Arc::clone(&self.clock);
+                let handler = SendEmail::new(kind, mailer, self.store.clone(), clock);
                 (kind.job_type(), Arc::new(handler) as Arc<dyn Handler>)
             })
             .collect()
@@ -132,6 +153,7 @@ impl Parts {
             producer: &self.producer,
             ids: &self.ids,
             clock: &self.clock,
+            handlers: self.handlers().into_keys().collect(),
             tasks: tracker,
             stop,
             watches_lag: settings.role.serves_api(),
@@ -158,7 +180,7 @@ impl Parts {
         Services {
             catalog: Arc::clone(&self.catalog),
             enqueue,
-            replay: Replay::new(
+            replay_letter: ReplayLetter::new(
                 operated.dead_letters.clone(),
                 self.producer.clone(),
                 Arc::clone(&self.ids),
@@ -170,6 +192,7 @@ impl Parts {
             stats: operated.stats,
             topics: operated.topics,
             reset_offsets: operated.reset_offsets,
+            replays: operated.replays,
             audit: operated.audit,
             readiness: Readiness::new(move || producer.is_ready()),
         }

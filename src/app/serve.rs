@@ -84,7 +84,9 @@ async fn run(
     parts.watch_kafka(&base_tasks, &base_stop).await;
     let pool = if settings.role.runs_jobs() {
         let started = parts.pool(settings).start(&worker_tasks, &worker_stop);
-        Some(started.context("the workers could not be started")?)
+        let started = started.context("the workers could not be started")?;
+        worker_tasks.spawn(parts.replay_runner(settings, &worker_tasks, &worker_stop).run());
+        Some(started)
     } else {
         None
     };

@@ -76,6 +76,8 @@ pub struct TypeCounters {
     pub running: AtomicI64,
     /// Attempts that did what was asked.
     pub succeeded: AtomicU64,
+    /// Attempts that had nothing to do, since the effect was there.
+    pub already_done: AtomicU64,
     /// Attempts that did not, for whatever reason.
     pub failed: AtomicU64,
     /// Attempts that will be made again.
@@ -119,6 +121,7 @@ impl TypeCounters {
             consumed_bytes: self.consumed_bytes.load(Relaxed),
             started: self.started.load(Relaxed),
             succeeded: self.succeeded.load(Relaxed),
+            already_done: self.already_done.load(Relaxed),
             failed: self.failed.load(Relaxed),
             retried: self.retried.load(Relaxed),
             unavailable: self.unavailable.load(Relaxed),
@@ -183,6 +186,7 @@ pub struct TypeTotals {
     pub consumed_bytes: u64,
     pub started: u64,
     pub succeeded: u64,
+    pub already_done: u64,
     pub failed: u64,
     pub retried: u64,
     pub unavailable: u64,
@@ -199,6 +203,7 @@ impl TypeTotals {
         self.consumed_bytes += other.consumed_bytes;
         self.started += other.started;
         self.succeeded += other.succeeded;
+        self.already_done += other.already_done;
         self.failed += other.failed;
         self.retried += other.retried;
         self.unavailable += other.unavailable;

@@ -16,6 +16,9 @@ pub struct Job {
     pub id: Uuid,
     /// The type, for example `email.welcome`.
     pub type_name: Arc<str>,
+    /// Where its effect is claimed: an effect is had once for each (scope, id). The group of
+    /// the type, also in a replay, unless that asks for the effects again.
+    pub scope: Arc<str>,
     /// The attempt, counted from 1.
     pub attempt: u32,
     /// The payload.
@@ -44,6 +47,8 @@ impl Job {
 pub enum Outcome {
     /// The effect is there.
     Done,
+    /// The effect was there before this attempt, which did nothing.
+    AlreadyDone,
     /// Poison: it will never work. A dead letter at once, and no sign of an outage.
     Fail(Failure),
     /// It may work later. A dead letter after the attempts of its type, but only while

@@ -24,7 +24,7 @@ use axum::extract::FromRef;
 
 use crate::domain::catalog::Catalog;
 use crate::operations::{
-    Audit, DeadLetters, Enqueue, Lag, Replay, ResetOffsets, Stats, Statuses, Topics,
+    Audit, DeadLetters, Enqueue, Lag, ReplayLetter, Replays, ResetOffsets, Stats, Statuses, Topics,
 };
 
 pub use openapi::document;
@@ -41,7 +41,9 @@ pub struct Services {
     /// List, read and discard dead letters.
     pub dead_letters: DeadLetters,
     /// Replay dead letters.
-    pub replay: Replay,
+    pub replay_letter: ReplayLetter,
+    /// Replay topics.
+    pub replays: Replays,
     /// What became of a job.
     pub statuses: Statuses,
     /// How far the groups are behind.

@@ -15,7 +15,7 @@ use crate::domain::catalog::Refusal;
 use crate::domain::fault::Fault;
 use crate::kafka::KafkaFault;
 use crate::operations::{
-    EnqueueError, LagError, LetterError, ReplayError, ResetError, StatsError, StatusError,
+    EnqueueError, LagError, LetterError, ReplayLetterError, ResetError, StatsError, StatusError,
     TopicError,
 };
 use crate::store::StoreError;
@@ -346,19 +346,19 @@ impl From<LetterError> for Problem {
     }
 }
 
-impl From<ReplayError> for Problem {
-    fn from(error: ReplayError) -> Self {
+impl From<ReplayLetterError> for Problem {
+    fn from(error: ReplayLetterError) -> Self {
         match error {
-            ReplayError::Letter(error) => error.into(),
+            ReplayLetterError::Letter(error) => error.into(),
             // The payload is a member of the request, which is JSON: no byte of it is not.
-            ReplayError::Payload(Refusal::NotJson { detail }) => {
+            ReplayLetterError::Payload(Refusal::NotJson { detail }) => {
                 Self::invalid_payload(vec![Fault { pointer: String::new(), detail }])
             }
-            ReplayError::Payload(refusal) => refusal.into(),
-            ReplayError::NotReplayable(detail) => {
+            ReplayLetterError::Payload(refusal) => refusal.into(),
+            ReplayLetterError::NotReplayable(detail) => {
                 Self::conflict("not-replayable", format!("It cannot be replayed: {detail}"))
             }
-            ReplayError::Enqueue(error) => error.into(),
+            ReplayLetterError::Enqueue(error) => error.into(),
         }
     }
 }

@@ -46,8 +46,25 @@ pub enum ConsumerEvent {
     Lost(Vec<PartitionId>),
     /// A record.
     Record(Box<Record>),
+    /// This partition has no further record now; told only where [`Membership::tells_ends`].
+    End(i32),
     /// The membership is over for good: another member has this one's instance id.
     Fatal(String),
+}
+
+/// Which group to join, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Membership<'a> {
+    /// The group.
+    pub group: &'a str,
+    /// A name for this instance: the membership is static, and a restart within the session
+    /// timeout keeps its partitions.
+    pub instance: Option<&'a str>,
+    /// The topics, which must exist.
+    pub topics: &'a [&'a str],
+    /// Whether the end of a partition is an event. Good for one topic alone: Kafka's client
+    /// names the partition and not the topic.
+    pub tells_ends: bool,
 }
 
 /// Partitions that are being taken away.
@@ -146,14 +163,12 @@ fn commit(
 }
 
 impl GroupConsumer {
-    /// Joins the group for these topics, which must exist. With a name for this instance the
-    /// membership is static: a restart within the session timeout keeps its partitions.
+    /// Joins a group.
     pub fn join(
         settings: &KafkaSettings,
-        group: &str,
-        instance: Option<&str>,
-        topics: &[&str],
+        membership: Membership<'_>,
     ) -> Result<(Self, mpsc::Receiver<ConsumerEvent>), KafkaFault> {
+        let Membership { group, instance, topics, tells_ends } = membership;
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
         let mut config = reading(settings, group);
         config
@@ -162,7 +177,8 @@ impl GroupConsumer {
             .set("session.timeout.ms", SESSION_TIMEOUT_MS)
             .set("heartbeat.interval.ms", "2000")
             // A group's first member starts with what is there; `latest` would skip it.
-            .set("auto.offset.reset", "earliest");
+            .set("auto.offset.reset", "earliest")
+            .set("enable.partition.eof", if tells_ends { "true" } else { "false" });
         if let Some(instance) = instance {
             config.set("group.instance.id", format!("{group}-{instance}"));
         }
@@ -281,6 +297,9 @@ impl Poller {
                 let said = said.unwrap_or_else(|| error.to_string());
                 let _ = self.events.blocking_send(ConsumerEvent::Fatal(said));
                 self.is_closing.store(true, Ordering::Release);
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                let _ = self.events.blocking_send(ConsumerEvent::End(partition));
             }
             Some(Err(error)) => tracing::debug!(%error, "kafka poll"),
             None => {}

@@ -1,7 +1,7 @@
 //! What consumer groups have committed, asked and set from outside, without ever joining.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
@@ -28,15 +28,16 @@ pub struct GroupIsLive;
 #[derive(Clone)]
 pub struct Groups {
     settings: KafkaSettings,
-    /// One client for each group that was asked about; callers ask about those of the
-    /// catalog alone, which bounds them. None ever subscribes, so none joins.
-    clients: Arc<Mutex<HashMap<String, Arc<BaseConsumer>>>>,
+    /// A client for each group that is asked about all the time. None ever subscribes, so none
+    /// joins. Any other group gets a client for the one question.
+    kept: Arc<HashMap<String, OnceLock<Arc<BaseConsumer>>>>,
 }
 
 impl Groups {
-    /// Asks this cluster.
-    pub fn new(settings: KafkaSettings) -> Self {
-        Self { settings, clients: Arc::default() }
+    /// Asks this cluster, about these groups again and again.
+    pub fn new(settings: KafkaSettings, groups: &[&str]) -> Self {
+        let kept = groups.iter().map(|group| ((*group).to_owned(), OnceLock::new())).collect();
+        Self { settings, kept: Arc::new(kept) }
     }
 
     /// The next offset of each partition for this group; none where it has no commit.
@@ -114,8 +115,8 @@ impl Groups {
     }
 
     fn client(&self, group: &str) -> Result<Arc<BaseConsumer>, KafkaFault> {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(group) {
+        let kept = self.kept.get(group);
+        if let Some(client) = kept.and_then(OnceLock::get) {
             return Ok(Arc::clone(client));
         }
         let mut config = reading(&self.settings, "groups");
@@ -123,7 +124,7 @@ impl Groups {
         let client: BaseConsumer =
             config.create().map_err(KafkaFault::failed(format!("ask the group {group}")))?;
         let client = Arc::new(client);
-        clients.insert(group.to_owned(), Arc::clone(&client));
-        Ok(client)
+        // Two questions at once may make two: the first is kept.
+        Ok(Arc::clone(kept.map_or(&client, |kept| kept.get_or_init(|| Arc::clone(&client)))))
     }
 }

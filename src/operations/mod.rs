@@ -11,7 +11,8 @@ mod detached;
 mod enqueue;
 mod index;
 mod lag;
-mod replay;
+mod replay_letter;
+mod replays;
 mod reset_offsets;
 mod stats;
 mod status;
@@ -23,7 +24,11 @@ pub use dead_letters::{DeadLetters, LetterDetail, LetterError, LetterPage};
 pub use enqueue::{Enqueue, EnqueueError};
 pub use index::Indexer;
 pub use lag::{GroupLag, Lag, LagError, PartitionLag, SampledLag, TopicLag};
-pub use replay::{Replay, ReplayError, Replayed};
+pub use replay_letter::{ReplayLetter, ReplayLetterError, ReplayedLetter};
+pub use replays::{
+    Edge, FailurePage, OPEN_REPLAYS_MAX, REPLAY_LEASE_TERM, ReplayDesk, ReplayDetail, ReplayEnd,
+    ReplayError, ReplayPage, ReplayParts, ReplayPlan, ReplayRequest, Replays, TakenReplay,
+};
 pub use reset_offsets::{
     ResetError, ResetOffsets, ResetPartition, ResetParts, ResetRequest, ResetTo,
 };

@@ -362,7 +362,7 @@ fn insert<'q>(dlq_topic: &str, letter: &IndexedLetter) -> Query<'q> {
 }
 
 /// PostgreSQL's text has no NUL; a letter of another client may.
-fn storable(text: &str) -> String {
+pub(super) fn storable(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 

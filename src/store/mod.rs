@@ -8,11 +8,13 @@
 //! To add an aggregate: a migration, and a file here with a struct that borrows [`Store`].
 
 mod audit;
+mod claims;
 mod database;
 mod dead_letters;
 mod instance_counters;
 mod leases;
 mod offset_resets;
+mod replays;
 mod resolutions;
 
 use sqlx::AnyPool;
@@ -22,6 +24,7 @@ pub use audit::{AuditCursor, AuditEntry};
 pub use database::{Database, InvalidDatabase};
 pub use dead_letters::{Cursor, IndexMoved, IndexedLetter, LetterFilter, LetterState};
 pub use instance_counters::{InstanceRow, PAST};
+pub use replays::{ReplayCursor, ReplayFailure, ReplayProgress, ReplayRow};
 pub use resolutions::{Claim, Resolution};
 
 /// The database did not do what it was asked.

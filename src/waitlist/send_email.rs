@@ -1,4 +1,7 @@
 //! Runs the e-mail jobs: what the payload says becomes a mail.
+//!
+//! A mail leaves the database's reach, so it goes out at least once. Once it is out that is
+//! written down as the job's claim, and a delivery or a replay that finds the claim sends none.
 
 use std::sync::Arc;
 
@@ -9,6 +12,7 @@ use super::email::{Email, EmailKind};
 use crate::domain::clock::SharedClock;
 use crate::domain::handler::{Failure, Handler, Job, Outcome};
 use crate::mail::{Mail, Mailer, SendError};
+use crate::store::{Store, StoreError};
 
 /// The member of `template_data` that names the recipient.
 const RECIPIENT: &str = "email";
@@ -17,16 +21,17 @@ const RECIPIENT: &str = "email";
 pub struct SendEmail {
     kind: EmailKind,
     mailer: Arc<Mailer>,
+    store: Store,
     clock: SharedClock,
 }
 
 impl SendEmail {
     /// The handler of one kind of mail.
-    pub fn new(kind: EmailKind, mailer: Arc<Mailer>, clock: SharedClock) -> Self {
-        Self { kind, mailer, clock }
+    pub fn new(kind: EmailKind, mailer: Arc<Mailer>, store: Store, clock: SharedClock) -> Self {
+        Self { kind, mailer, store, clock }
     }
 
-    async fn send(&self, job: &Job) -> Result<(), Outcome> {
+    async fn send(&self, job: &Job) -> Result<Outcome, Outcome> {
         let email: Email = job.payload()?;
         let to = self.recipient(&email.template_data).map_err(Outcome::Fail)?;
         let kind = self.kind.as_str();
@@ -34,9 +39,16 @@ impl SendEmail {
             // The same data fails again, whatever the template.
             Outcome::Fail(Failure::new("template", error.to_string()))
         })?;
+        // Asked before the mail goes out: while the database is away none does that could not
+        // be claimed, or each try would send it once more.
+        if self.store.is_claimed(&job.scope, job.id).await.map_err(database_away)? {
+            return Ok(Outcome::AlreadyDone);
+        }
         let mail = Mail { message_id: job.id, to, kind: kind.to_owned(), rendered };
         self.mailer.send(&mail, self.clock.now_ms()).await.map_err(|error| outcome(&error))?;
-        Ok(())
+        let now_ms = self.clock.now_ms();
+        self.store.claim(&job.scope, job.id, now_ms).await.map_err(database_away)?;
+        Ok(Outcome::Done)
     }
 
     /// The recipient, if nothing that the mail needs is missing: all of it is named at once.
@@ -56,8 +68,14 @@ impl SendEmail {
 
 impl Handler for SendEmail {
     fn run<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Outcome> {
-        Box::pin(async move { self.send(job).await.err().unwrap_or(Outcome::Done) })
+        Box::pin(async move { self.send(job).await.unwrap_or_else(|outcome| outcome) })
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
+fn database_away(error: StoreError) -> Outcome {
+    let message = "the database is away".to_owned();
+    Outcome::Unavailable(Failure::caused_by("database_away", message, &error))
 }
 
 fn outcome(error: &SendError) -> Outcome {

@@ -17,43 +17,36 @@ use crate::domain::record::Record;
 /// How many faults of a payload go into the error of a dead letter.
 const FAULTS_SHOWN_MAX: usize = 10;
 
-/// How an attempt ended.
-pub(super) enum Attempted {
-    /// The record is for another group.
-    Passed,
-    /// It ran.
-    Ran(Outcome),
-}
-
 /// Runs one attempt. It always comes to an end, whatever the record holds.
 pub(super) async fn run(
     runnable: &Runnable,
     record: Arc<Record>,
-    group: &str,
+    scope: &Arc<str>,
     attempt: u32,
     timeout: Duration,
-) -> Attempted {
-    if !record.is_for(group) {
-        return Attempted::Passed;
-    }
-    let job = match job_of(runnable, record, attempt) {
+) -> Outcome {
+    let job = match job_of(runnable, record, scope, attempt) {
         Ok(job) => job,
-        Err(failure) => return Attempted::Ran(Outcome::Fail(failure)),
+        Err(failure) => return Outcome::Fail(failure),
     };
     let run = AssertUnwindSafe(runnable.handler.run(&job)).catch_unwind();
-    let outcome = match tokio::time::timeout(timeout, run).await {
+    match tokio::time::timeout(timeout, run).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(panic)) => Outcome::Retry(Failure::new("panic", panic_message(panic.as_ref()))),
         Err(_) => Outcome::Retry(Failure::new(
             "timeout",
             format!("the attempt took longer than {} s", timeout.as_secs()),
         )),
-    };
-    Attempted::Ran(outcome)
+    }
 }
 
 /// The job in a record. Any client may have written it, so anything may be wrong.
-fn job_of(runnable: &Runnable, record: Arc<Record>, attempt: u32) -> Result<Job, Failure> {
+fn job_of(
+    runnable: &Runnable,
+    record: Arc<Record>,
+    scope: &Arc<str>,
+    attempt: u32,
+) -> Result<Job, Failure> {
     let Some(value) = record.value.as_deref() else {
         return Err(Failure::new("no_value", "the record has no value (a tombstone)"));
     };
@@ -64,6 +57,7 @@ fn job_of(runnable: &Runnable, record: Arc<Record>, attempt: u32) -> Result<Job,
     Ok(Job {
         id: record.message_id(),
         type_name: runnable.record_type.name.as_str().into(),
+        scope: Arc::clone(scope),
         attempt,
         payload: accepted.payload,
         record,

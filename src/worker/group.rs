@@ -11,15 +11,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::attempt::{self, Attempted};
-use super::{Pool, PoolSettings, Runnable};
-use crate::domain::clock::SharedClock;
+use super::runner::{Report, Runner};
+use super::terms::{Admission, Terms};
+use super::{PoolSettings, Runnable, WorkerParts};
 use crate::domain::counters::TypeCounters;
-use crate::domain::dispatch::{Arrival, Dispatcher, End, PartitionId, Start, Ticket, Verdict};
-use crate::domain::handler::{Failure, Outcome};
+use crate::domain::dispatch::{Arrival, Dispatcher, End, PartitionId, Ticket, Verdict};
+use crate::domain::handler::Outcome;
+use crate::domain::pace::Pace;
 use crate::domain::record::Record;
-use crate::kafka::{ConsumerEvent, GroupConsumer, KafkaFault, Revocation};
-use crate::operations::Undertaker;
+use crate::domain::replay::Fate;
+use crate::kafka::{ConsumerEvent, GroupConsumer, KafkaFault, Membership, Revocation};
 
 /// How often finished offsets are committed: what a crash makes run again.
 const COMMIT_EVERY: Duration = Duration::from_millis(500);
@@ -30,11 +31,12 @@ const IDLE: Duration = Duration::from_mins(1);
 
 /// A member of a consumer group.
 pub(super) struct Group {
-    name: Arc<str>,
+    name: String,
     consumer: GroupConsumer,
     events: mpsc::Receiver<ConsumerEvent>,
     reports: mpsc::UnboundedReceiver<Report>,
     dispatcher: Dispatcher<Record>,
+    pace: Option<Pace>,
     committed: HashMap<PartitionId, i64>,
     is_committing: bool,
     revocation: Option<(Revocation, Instant)>,
@@ -46,38 +48,34 @@ pub(super) struct Group {
     settings: PoolSettings,
 }
 
-/// What a task reports. There are never more than jobs running and letters being written,
-/// so the channel needs no bound of its own.
-enum Report {
-    Ended { ticket: Ticket, record: Arc<Record>, attempted: Attempted },
-    Buried { ticket: Ticket, is_buried: bool },
-    Committed { offsets: Vec<(PartitionId, i64)>, result: Result<(), KafkaFault> },
-}
-
-/// What tasks need; cheap to clone.
-#[derive(Clone)]
-struct Runner {
-    group: Arc<str>,
-    by_topic: Arc<HashMap<String, Runnable>>,
-    undertaker: Undertaker,
-    reports: mpsc::UnboundedSender<Report>,
-    tracker: TaskTracker,
-    clock: SharedClock,
-    /// Ends what still runs when the drain's time is over.
-    abandon: CancellationToken,
-    attempt_timeout: Duration,
+/// What a member of a group has to do.
+pub(super) struct Charge {
+    /// The group.
+    pub(super) group: String,
+    /// Where effects are claimed.
+    pub(super) scope: Arc<str>,
+    /// A name for this instance that it keeps over restarts.
+    pub(super) instance: Option<String>,
+    /// What it runs.
+    pub(super) types: Vec<Runnable>,
+    /// Whether its terms want to know where a partition ends. For one type alone.
+    pub(super) asks_for_ends: bool,
+    /// How fast attempts may start; none: as fast as they can.
+    pub(super) pace: Option<Pace>,
+    /// What else sets it apart.
+    pub(super) terms: Arc<dyn Terms>,
 }
 
 impl Group {
     pub(super) fn join(
-        pool: &Pool,
-        name: &str,
-        types: Vec<Runnable>,
+        parts: &WorkerParts,
+        charge: Charge,
         tracker: TaskTracker,
         lost: CancellationToken,
     ) -> Result<Self, KafkaFault> {
+        let Charge { group, scope, instance, types, asks_for_ends, pace, terms } = charge;
         let dispatcher = Dispatcher::new(
-            pool.settings.limits,
+            parts.settings.limits,
             types.iter().map(|Runnable { record_type, .. }| {
                 let topic = record_type.topic.name.as_str().into();
                 (record_type.name.as_str().into(), topic, record_type.retry)
@@ -88,25 +86,32 @@ impl Group {
             .map(|runnable| (runnable.record_type.topic.name.clone(), runnable))
             .collect();
         let topics: Vec<&str> = by_topic.keys().map(String::as_str).collect();
-        let (consumer, events) =
-            GroupConsumer::join(&pool.kafka, name, pool.instance.as_deref(), &topics)?;
+        let membership = Membership {
+            group: &group,
+            instance: instance.as_deref(),
+            topics: &topics,
+            tells_ends: asks_for_ends,
+        };
+        let (consumer, events) = GroupConsumer::join(&parts.kafka, membership)?;
         let (sender, reports) = mpsc::unbounded_channel();
         let runner = Runner {
-            group: name.into(),
+            scope,
             by_topic: Arc::new(by_topic),
-            undertaker: pool.undertaker.clone(),
+            terms,
+            undertaker: parts.undertaker.clone(),
             reports: sender,
             tracker,
-            clock: Arc::clone(&pool.clock),
+            clock: Arc::clone(&parts.clock),
             abandon: CancellationToken::new(),
-            attempt_timeout: pool.settings.attempt_timeout,
+            attempt_timeout: parts.settings.attempt_timeout,
         };
         Ok(Self {
-            name: name.into(),
+            name: group,
             consumer,
             events,
             reports,
             dispatcher,
+            pace,
             committed: HashMap::new(),
             is_committing: false,
             revocation: None,
@@ -114,7 +119,7 @@ impl Group {
             is_joined: Arc::new(AtomicBool::new(false)),
             lost,
             runner,
-            settings: pool.settings,
+            settings: parts.settings,
         })
     }
 
@@ -156,11 +161,19 @@ impl Group {
             }
         }
         self.consumer.closed().await;
-        tracing::debug!(group = &*self.name, "left the group");
+        tracing::debug!(group = self.name, "left the group");
     }
 
     fn start_ready(&mut self) {
-        while let Some(start) = self.dispatcher.next(self.runner.clock.now_ms()) {
+        loop {
+            let now_ms = self.runner.clock.now_ms();
+            if self.pace.as_ref().is_some_and(|pace| pace.next_ms() > now_ms) {
+                return;
+            }
+            let Some(start) = self.dispatcher.next(now_ms) else { return };
+            if let Some(pace) = &mut self.pace {
+                pace.started(now_ms);
+            }
             self.runner.start(start);
         }
     }
@@ -173,7 +186,7 @@ impl Group {
                 && let Err(error) = change(&self.consumer, partitions)
             {
                 // A pause that fails is felt as more memory, a resume as a standstill.
-                tracing::error!(group = &*self.name, %error, "intake");
+                tracing::error!(group = self.name, %error, "intake");
             }
         }
     }
@@ -186,6 +199,7 @@ impl Group {
             self.revocation = Some((revocation, until));
             return;
         }
+        self.tell();
         let offsets: Vec<(PartitionId, i64)> = self
             .dispatcher
             .committable()
@@ -205,7 +219,10 @@ impl Group {
 
     fn wake_at(&self, drain_until: Option<Instant>) -> Instant {
         let now_ms = self.runner.clock.now_ms();
-        let due = self.dispatcher.next_wakeup_ms().map(|at_ms| {
+        // A pace that is not due yet may be all that a record waits for.
+        let paced_ms = self.pace.as_ref().map(Pace::next_ms).filter(|at_ms| *at_ms > now_ms);
+        let due_ms = [self.dispatcher.next_wakeup_ms(), paced_ms].into_iter().flatten().min();
+        let due = due_ms.map(|at_ms| {
             let wait_ms = u64::try_from(at_ms - now_ms).unwrap_or(0);
             Instant::now() + Duration::from_millis(wait_ms)
         });
@@ -223,17 +240,14 @@ impl Group {
         }
         match event {
             ConsumerEvent::Assigned(partitions) => {
-                tracing::info!(
-                    group = &*self.name,
-                    count = partitions.len(),
-                    "partitions assigned"
-                );
+                tracing::info!(group = self.name, count = partitions.len(), "partitions assigned");
                 self.is_joined.store(true, Ordering::Release);
+                self.runner.terms.assigned();
                 self.dispatcher.assigned(partitions);
             }
             ConsumerEvent::Revoking(revocation) => {
                 tracing::info!(
-                    group = &*self.name,
+                    group = self.name,
                     count = revocation.partitions.len(),
                     "partitions revoked"
                 );
@@ -241,42 +255,53 @@ impl Group {
                 self.revocation = Some((revocation, Instant::now() + REVOKE_DRAIN));
             }
             ConsumerEvent::Lost(partitions) => {
-                tracing::warn!(group = &*self.name, count = partitions.len(), "partitions lost");
+                tracing::warn!(group = self.name, count = partitions.len(), "partitions lost");
                 self.is_joined.store(false, Ordering::Release);
                 self.forget(&partitions);
             }
             ConsumerEvent::Fatal(reason) => {
-                tracing::error!(group = &*self.name, reason, "the group is lost for good");
+                tracing::error!(group = self.name, reason, "the group is lost for good");
                 self.is_joined.store(false, Ordering::Release);
                 self.lost.cancel();
             }
-            ConsumerEvent::Record(record) => {
-                if let Some(runnable) = self.runner.by_topic.get(&record.place.topic) {
-                    runnable.counters.consume(record.size_bytes());
-                }
-                let id = PartitionId {
-                    topic: record.place.topic.as_str().into(),
-                    partition: record.place.partition,
-                };
-                let arrival = Arrival {
-                    offset: record.place.offset,
-                    key: record.key.clone(),
-                    size_bytes: record.size_bytes(),
-                    item: Arc::new(*record),
-                };
-                self.dispatcher.arrived(&id, arrival);
-            }
+            ConsumerEvent::Record(record) => self.arrived(*record),
+            ConsumerEvent::End(partition) => self.runner.terms.read_to_the_end(partition),
         }
+    }
+
+    fn arrived(&mut self, record: Record) {
+        let Some(runnable) = self.runner.by_topic.get(&record.place.topic) else { return };
+        runnable.counters.consume(record.size_bytes());
+        let id = PartitionId {
+            topic: record.place.topic.as_str().into(),
+            partition: record.place.partition,
+        };
+        match self.runner.terms.admit(&record) {
+            Admission::Run => {}
+            Admission::Pass => {
+                TypeCounters::count(&runnable.counters.passed);
+                self.dispatcher.passed(&id, record.place.offset);
+                return;
+            }
+            Admission::Ignore => return,
+        }
+        let arrival = Arrival {
+            offset: record.place.offset,
+            key: record.key.clone(),
+            size_bytes: record.size_bytes(),
+            item: Arc::new(record),
+        };
+        self.dispatcher.arrived(&id, arrival);
     }
 
     fn reported(&mut self, report: Report) {
         match report {
-            Report::Ended { ticket, record, attempted } => self.ended(&ticket, &record, &attempted),
-            Report::Buried { ticket, is_buried } => {
+            Report::Ended { ticket, record, outcome } => self.ended(&ticket, &record, &outcome),
+            Report::Buried { ticket, record, is_buried } => {
                 // Not buried: the stop came first. The offset stays open and the record
                 // runs again elsewhere.
-                if is_buried {
-                    self.dispatcher.buried(&ticket);
+                if is_buried && self.dispatcher.buried(&ticket) {
+                    self.runner.terms.settled(&record, Fate::Failed);
                 }
             }
             Report::Committed { offsets, result } => {
@@ -284,23 +309,19 @@ impl Group {
                 match result {
                     Ok(()) => self.committed.extend(offsets),
                     // A rebalance, or Kafka is away: the next tick tries again.
-                    Err(error) => tracing::debug!(group = &*self.name, %error, "commit"),
+                    Err(error) => tracing::debug!(group = self.name, %error, "commit"),
                 }
             }
         }
     }
 
-    fn ended(&mut self, ticket: &Ticket, record: &Arc<Record>, attempted: &Attempted) {
-        let (end, failure) = match attempted {
-            Attempted::Passed => (End::Passed, None),
-            Attempted::Ran(Outcome::Done) => (End::Done, None),
-            Attempted::Ran(Outcome::Fail(failure)) => (End::Fail, Some(failure)),
-            Attempted::Ran(Outcome::Retry(failure)) => {
-                (End::Retry(&failure.message), Some(failure))
-            }
-            Attempted::Ran(Outcome::Unavailable(failure)) => {
-                (End::Unavailable(&failure.message), Some(failure))
-            }
+    fn ended(&mut self, ticket: &Ticket, record: &Arc<Record>, outcome: &Outcome) {
+        let (end, failure) = match outcome {
+            Outcome::Done => (End::Done, None),
+            Outcome::AlreadyDone => (End::Passed, None),
+            Outcome::Fail(failure) => (End::Fail, Some(failure)),
+            Outcome::Retry(failure) => (End::Retry(&failure.message), Some(failure)),
+            Outcome::Unavailable(failure) => (End::Unavailable(&failure.message), Some(failure)),
         };
         let now_ms = self.runner.clock.now_ms();
         let verdict = self.dispatcher.ended(ticket, &end, now_ms, rand::random());
@@ -308,7 +329,12 @@ impl Group {
         let type_name = self.runner.by_topic.get(topic).map_or("", |r| &r.record_type.name);
         let error = failure.map_or("", |failure| &failure.message);
         if let Some(runnable) = self.runner.by_topic.get(topic) {
-            count(&runnable.counters, attempted, &verdict);
+            count(&runnable.counters, outcome, &verdict);
+        }
+        if matches!(verdict, Verdict::Finished { .. }) {
+            let is_new = matches!(outcome, Outcome::Done);
+            let fate = if is_new { Fate::Done } else { Fate::AlreadyDone };
+            self.runner.terms.settled(record, fate);
         }
         match verdict {
             Verdict::DeadLetter { attempts } => {
@@ -342,7 +368,17 @@ impl Group {
         }
     }
 
+    /// Tells the terms how far the group is.
+    fn tell(&self) {
+        for (id, offset) in self.dispatcher.committable() {
+            self.runner.terms.reached(id.partition, offset);
+        }
+        let outage = self.dispatcher.outages().next();
+        self.runner.terms.waits_for(outage.map(|(_, outage)| outage.reason.as_str()));
+    }
+
     fn commit(&mut self) {
+        self.tell();
         if self.is_committing {
             return;
         }
@@ -365,12 +401,12 @@ impl Group {
     }
 }
 
-fn count(counters: &TypeCounters, attempted: &Attempted, verdict: &Verdict) {
-    let counter = match attempted {
-        Attempted::Passed => &counters.passed,
-        Attempted::Ran(Outcome::Done) => &counters.succeeded,
-        Attempted::Ran(Outcome::Unavailable(_)) => &counters.unavailable,
-        Attempted::Ran(Outcome::Fail(_) | Outcome::Retry(_)) => &counters.failed,
+fn count(counters: &TypeCounters, outcome: &Outcome, verdict: &Verdict) {
+    let counter = match outcome {
+        Outcome::Done => &counters.succeeded,
+        Outcome::AlreadyDone => &counters.already_done,
+        Outcome::Unavailable(_) => &counters.unavailable,
+        Outcome::Fail(_) | Outcome::Retry(_) => &counters.failed,
     };
     TypeCounters::count(counter);
     if matches!(verdict, Verdict::RetryAt { .. }) {
@@ -379,47 +415,3 @@ fn count(counters: &TypeCounters, attempted: &Attempted, verdict: &Verdict) {
 }
 
 type Change = fn(&GroupConsumer, &[PartitionId]) -> Result<(), KafkaFault>;
-
-impl Runner {
-    fn start(&self, start: Start<Record>) {
-        let runner = self.clone();
-        let Start { ticket, attempt, item: record } = start;
-        self.tracker.spawn(async move {
-            let Some(runnable) = runner.by_topic.get(&record.place.topic) else { return };
-            let running = runnable.counters.begin();
-            let begun = Instant::now();
-            let run = attempt::run(
-                runnable,
-                Arc::clone(&record),
-                &runner.group,
-                attempt,
-                runner.attempt_timeout,
-            );
-            let attempted = tokio::select! {
-                attempted = run => attempted,
-                // Nobody waits for it any more; the record runs again elsewhere.
-                () = runner.abandon.cancelled() => return,
-            };
-            runnable.counters.attempt_time.observe(begun.elapsed());
-            drop(running);
-            if matches!(attempted, Attempted::Ran(Outcome::Done)) {
-                runner.undertaker.resolve(&record, &runner.abandon).await;
-            }
-            let _ = runner.reports.send(Report::Ended { ticket, record, attempted });
-        });
-    }
-
-    fn bury(&self, ticket: Ticket, record: Arc<Record>, failure: Failure, attempts: u32) {
-        let runner = self.clone();
-        self.tracker.spawn(async move {
-            let is_buried = runner
-                .undertaker
-                .bury(&record, &runner.group, &failure, attempts, &runner.abandon)
-                .await;
-            if is_buried && let Some(runnable) = runner.by_topic.get(&record.place.topic) {
-                TypeCounters::count(&runnable.counters.dead_lettered);
-            }
-            let _ = runner.reports.send(Report::Buried { ticket, is_buried });
-        });
-    }
-}

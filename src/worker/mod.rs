@@ -7,6 +7,10 @@
 
 mod attempt;
 mod group;
+mod replay_terms;
+mod replays;
+mod runner;
+mod terms;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -24,7 +28,9 @@ use crate::domain::dispatch::Limits;
 use crate::domain::handler::Handler;
 use crate::kafka::{KafkaFault, KafkaSettings};
 use crate::operations::Undertaker;
-use group::Group;
+use group::{Charge, Group};
+pub use replays::ReplayRunner;
+use terms::GroupTerms;
 
 /// How the pool runs jobs.
 #[derive(Debug, Clone, Copy)]
@@ -58,26 +64,33 @@ struct Runnable {
     counters: Arc<TypeCounters>,
 }
 
-/// Runs the jobs of every group that has a handler.
-pub struct Pool {
-    /// The parts that every group shares.
+/// What running jobs stands on. Cheap to clone.
+#[derive(Clone)]
+pub struct WorkerParts {
+    /// The cluster.
     pub kafka: KafkaSettings,
     /// Every type.
     pub catalog: Arc<Catalog>,
     /// What runs them. A type without a handler is not consumed: its jobs stay in Kafka.
-    pub handlers: Handlers,
+    pub handlers: Arc<Handlers>,
     /// Buries what fails.
     pub undertaker: Undertaker,
     /// The one clock.
     pub clock: SharedClock,
+    /// Limits.
+    pub settings: PoolSettings,
+}
+
+/// Runs the jobs of every group that has a handler.
+pub struct Pool {
+    /// What it stands on.
+    pub parts: WorkerParts,
     /// What is counted.
     pub counters: Arc<Counters>,
     /// The groups to run; all that have a handler where it is empty.
     pub groups: Vec<String>,
     /// A name for this instance that it keeps over restarts.
     pub instance: Option<String>,
-    /// Limits.
-    pub settings: PoolSettings,
 }
 
 /// Why a pool cannot run.
@@ -132,7 +145,18 @@ impl Pool {
         let lost = CancellationToken::new();
         let mut joined = Vec::with_capacity(groups.len());
         for (name, types) in groups {
-            let group = Group::join(&self, name, types, tracker.clone(), lost.clone())?;
+            let terms =
+                GroupTerms { group: name.to_owned(), undertaker: self.parts.undertaker.clone() };
+            let charge = Charge {
+                group: name.to_owned(),
+                scope: name.into(),
+                instance: self.instance.clone(),
+                types,
+                asks_for_ends: false,
+                pace: None,
+                terms: Arc::new(terms),
+            };
+            let group = Group::join(&self.parts, charge, tracker.clone(), lost.clone())?;
             joined.push(group.joined());
             tracker.spawn(group.run(stop.clone()));
         }
@@ -142,8 +166,8 @@ impl Pool {
     /// What each group can run.
     fn runnable(&self) -> BTreeMap<&str, Vec<Runnable>> {
         let mut groups: BTreeMap<&str, Vec<Runnable>> = BTreeMap::new();
-        for record_type in self.catalog.iter() {
-            if let Some(handler) = self.handlers.get(&record_type.name) {
+        for record_type in self.parts.catalog.iter() {
+            if let Some(handler) = self.parts.handlers.get(&record_type.name) {
                 groups.entry(&record_type.group).or_default().push(Runnable {
                     record_type: Arc::clone(record_type),
                     handler: Arc::clone(handler),

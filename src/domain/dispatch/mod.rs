@@ -102,7 +102,7 @@ impl Ticket {
 pub enum End<'a> {
     /// The effect is there.
     Done,
-    /// There was nothing to run (the record is for another group).
+    /// There was nothing to run: the effect was there. It says nothing of a dependency.
     Passed,
     /// Poison.
     Fail,
@@ -311,6 +311,14 @@ impl<T> Dispatcher<T> {
         }
     }
 
+    /// A record has arrived that this group does not run.
+    pub fn passed(&mut self, id: &PartitionId, offset: i64) {
+        let Some(partition) = self.partitions.get_mut(id) else { return };
+        if partition.intake != Intake::Closing && partition.offsets.arrived(offset) {
+            partition.offsets.finished(offset);
+        }
+    }
+
     /// The next attempt to start, if one may start now. Call it until it says no.
     pub fn next(&mut self, now_ms: i64) -> Option<Start<T>> {
         if self.is_stopping {
@@ -461,10 +469,12 @@ impl<T> Dispatcher<T> {
         }
     }
 
-    /// The dead letter of this attempt's record has been acknowledged.
-    pub fn buried(&mut self, ticket: &Ticket) {
+    /// The dead letter of this attempt's record has been acknowledged. Returns whether the
+    /// partition is still this worker's.
+    pub fn buried(&mut self, ticket: &Ticket) -> bool {
         self.quieten(ticket);
         self.finish(ticket);
+        self.owner_of(ticket).is_some()
     }
 
     fn quieten(&mut self, ticket: &Ticket) {

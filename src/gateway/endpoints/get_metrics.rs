@@ -21,16 +21,17 @@ type Read = fn(&TypeCounters) -> &AtomicU64;
 /// Attempts by how they ended.
 const OUTCOMES: [(&str, Read); 5] = [
     ("succeeded", |counters| &counters.succeeded),
+    ("already_done", |counters| &counters.already_done),
     ("failed", |counters| &counters.failed),
     ("retried", |counters| &counters.retried),
     ("unavailable", |counters| &counters.unavailable),
-    ("passed", |counters| &counters.passed),
 ];
 
 /// Counters of one kind each.
-const COUNTERS: [(&str, &str, Read); 4] = [
+const COUNTERS: [(&str, &str, Read); 5] = [
     ("jobgate_consumed_records_total", "Records read by the workers.", |c| &c.consumed),
     ("jobgate_consumed_bytes_total", "Bytes of the records read.", |c| &c.consumed_bytes),
+    ("jobgate_passed_records_total", "Records passed over.", |c| &c.passed),
     ("jobgate_attempts_started_total", "Attempts begun.", |c| &c.started),
     ("jobgate_dead_letters_total", "Dead letters acknowledged.", |c| &c.dead_lettered),
 ];

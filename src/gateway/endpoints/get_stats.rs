@@ -66,6 +66,8 @@ pub(in super::super) struct TypeBody {
     started: u64,
     /// Attempts that did what was asked.
     succeeded: u64,
+    /// Attempts that had nothing to do, since the effect was there.
+    already_done: u64,
     /// Attempts that did not.
     failed: u64,
     /// Attempts that were to be made again.
@@ -111,6 +113,7 @@ impl From<TypeTotals> for TypeBody {
             consumed: totals.consumed,
             started: totals.started,
             succeeded: totals.succeeded,
+            already_done: totals.already_done,
             failed: totals.failed,
             retried: totals.retried,
             unavailable: totals.unavailable,

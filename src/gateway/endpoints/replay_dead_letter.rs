@@ -82,7 +82,7 @@ pub(in super::super) async fn replay_dead_letter(
         }
     };
     let payload = payload.as_deref().map(|payload| payload.get().as_bytes());
-    let replayed = services.replay.replay(&actor, partition, offset, payload).await?;
+    let replayed = services.replay_letter.replay(&actor, partition, offset, payload).await?;
     let receipt = ReceiptBody::from(replayed.receipt);
     let location = [(header::LOCATION, receipt.status_url.clone())];
     let body = ReplayedBody { receipt, replay_id: replayed.replay_id };

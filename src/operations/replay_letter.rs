@@ -27,7 +27,7 @@ const CLAIM_STALE: Duration = Duration::from_mins(1);
 
 /// Why a dead letter was not replayed.
 #[derive(Debug, Error)]
-pub enum ReplayError {
+pub enum ReplayLetterError {
     /// The letter cannot be had, or is not open.
     #[error(transparent)]
     Letter(#[from] LetterError),
@@ -42,7 +42,7 @@ pub enum ReplayError {
     Enqueue(#[from] EnqueueError),
 }
 
-impl From<StoreError> for ReplayError {
+impl From<StoreError> for ReplayLetterError {
     fn from(error: StoreError) -> Self {
         Self::Letter(error.into())
     }
@@ -50,7 +50,7 @@ impl From<StoreError> for ReplayError {
 
 /// A dead letter that was sent again.
 #[derive(Debug)]
-pub struct Replayed {
+pub struct ReplayedLetter {
     /// The receipt of the new record. Its id is the one the message always had.
     pub receipt: Receipt,
     /// Names this replay; the new record carries it.
@@ -59,14 +59,14 @@ pub struct Replayed {
 
 /// Sends dead letters again. Cheap to clone.
 #[derive(Clone)]
-pub struct Replay {
+pub struct ReplayLetter {
     letters: DeadLetters,
     producer: Producer,
     ids: Arc<IdSource>,
     tracker: TaskTracker,
 }
 
-impl Replay {
+impl ReplayLetter {
     /// The use case, on these parts.
     pub fn new(
         letters: DeadLetters,
@@ -87,7 +87,7 @@ impl Replay {
         partition: i32,
         offset: i64,
         payload: Option<&[u8]>,
-    ) -> Result<Replayed, ReplayError> {
+    ) -> Result<ReplayedLetter, ReplayLetterError> {
         let target = format!("{}/{partition}/{offset}", self.letters.topic());
         let detail = serde_json::json!({ "payload_fixed": payload.is_some() });
         let deed = Deed::new("replay_dead_letter", target).with(detail);
@@ -100,12 +100,12 @@ impl Replay {
         partition: i32,
         offset: i64,
         payload: Option<&[u8]>,
-    ) -> Result<Replayed, ReplayError> {
+    ) -> Result<ReplayedLetter, ReplayLetterError> {
         let (summary, letter) = self.letters.read(partition, offset).await?;
-        let letter =
-            letter.ok_or_else(|| ReplayError::NotReplayable(summary.error_message.clone()))?;
+        let letter = letter
+            .ok_or_else(|| ReplayLetterError::NotReplayable(summary.error_message.clone()))?;
         let record_type = self.letters.catalog.by_topic(&letter.original_topic).ok_or_else(|| {
-            ReplayError::NotReplayable(format!(
+            ReplayLetterError::NotReplayable(format!(
                 "the topic {} is not in the catalog any more; discard the letter, or add the type",
                 letter.original_topic
             ))
@@ -120,7 +120,7 @@ impl Replay {
         self.letters.claim(&summary, replay_id, now_ms - stale_ms).await?;
         let place = self.send(&summary, record, replay_id).await?;
         let receipt = Receipt::new(summary.message_id, &record_type.name, place, &key, now_ms);
-        Ok(Replayed { receipt, replay_id })
+        Ok(ReplayedLetter { receipt, replay_id })
     }
 
     async fn send(
@@ -128,7 +128,7 @@ impl Replay {
         letter: &IndexedLetter,
         record: OutgoingRecord,
         replay_id: Uuid,
-    ) -> Result<Place, ReplayError> {
+    ) -> Result<Place, ReplayLetterError> {
         let (producer, letters) = (self.producer.clone(), self.letters.clone());
         let letter_place = letter.place.clone();
         let id = letter.message_id;
@@ -164,11 +164,12 @@ fn compose(
     payload: Option<&[u8]>,
     replay_id: Uuid,
     now_ms: i64,
-) -> Result<(OutgoingRecord, String), ReplayError> {
-    let unreadable = || ReplayError::NotReplayable("its original bytes cannot be read".to_owned());
+) -> Result<(OutgoingRecord, String), ReplayLetterError> {
+    let unreadable =
+        || ReplayLetterError::NotReplayable("its original bytes cannot be read".to_owned());
     let (key, value) = match payload {
         Some(payload) => {
-            let accepted = record_type.accept(payload).map_err(ReplayError::Payload)?;
+            let accepted = record_type.accept(payload).map_err(ReplayLetterError::Payload)?;
             (Some(accepted.key.into_bytes()), Some(accepted.value))
         }
         None => (bytes(letter.original_key.as_ref()), bytes(letter.original_value.as_ref())),
