@@ -37,7 +37,7 @@ enum Rule {
 use Rule::{AnyToken, Open, Scope};
 
 /// Every endpoint, whom it serves, and what it answers to `{}` from such a caller.
-const RULES: [(&str, &str, Rule, u16); 23] = [
+const RULES: [(&str, &str, Rule, u16); 27] = [
     ("POST", "/jobs/{type}", Scope("jobs:write"), 422),
     ("POST", "/jobs/{type}/validate", Scope("jobs:write"), 422),
     ("POST", "/events/{topic}", Scope("events:write"), 422),
@@ -57,6 +57,10 @@ const RULES: [(&str, &str, Rule, u16); 23] = [
     ("GET", "/admin/topics/{topic}", Scope("admin:read"), 404),
     ("POST", "/admin/topics/{topic}/partitions", Scope("admin:write"), 400),
     ("POST", "/admin/groups/{group}/offsets", Scope("admin:write"), 400),
+    ("POST", "/admin/replays", Scope("admin:write"), 400),
+    ("GET", "/admin/replays", Scope("admin:read"), 200),
+    ("GET", "/admin/replays/{id}", Scope("admin:read"), 404),
+    ("POST", "/admin/replays/{id}/cancel", Scope("admin:write"), 404),
     ("GET", "/admin/audit", Scope("admin:read"), 200),
     ("GET", "/metrics", Open, 200),
     ("GET", "/health/live", Open, 200),

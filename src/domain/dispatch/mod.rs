@@ -153,7 +153,8 @@ struct Entry<T> {
     item: Arc<T>,
     /// Attempts that have ended and count.
     attempts: u32,
-    first_attempt_ms: Option<i64>,
+    /// When the last two attempts started, the earlier one first.
+    started_ms: Option<(i64, i64)>,
 }
 
 #[derive(Debug)]
@@ -301,7 +302,7 @@ impl<T> Dispatcher<T> {
         let Arrival { offset, key, size_bytes, item } = arrival;
         let lane = key.map_or(Lane::Offset(offset), Lane::Key);
         let queue = partition.lanes.entry(lane.clone()).or_default();
-        queue.push_back(Entry { offset, size_bytes, item, attempts: 0, first_attempt_ms: None });
+        queue.push_back(Entry { offset, size_bytes, item, attempts: 0, started_ms: None });
         self.waiting_bytes += size_bytes;
         if queue.len() == 1 {
             let lane = LaneRef { partition: id.clone(), generation: partition.generation, lane };
@@ -368,7 +369,8 @@ impl<T> Dispatcher<T> {
             else {
                 continue;
             };
-            entry.first_attempt_ms.get_or_insert(now_ms);
+            let before_ms = entry.started_ms.map_or(now_ms, |(_, last_ms)| last_ms);
+            entry.started_ms = Some((before_ms, now_ms));
             partition.running += 1;
             self.running += 1;
             if is_probe {
@@ -443,7 +445,7 @@ impl<T> Dispatcher<T> {
             End::Retry(reason) => {
                 entry.attempts = (entry.attempts + 1).min(state.retry.attempts);
                 let attempts = entry.attempts;
-                let first_ms = entry.first_attempt_ms.unwrap_or(now_ms);
+                let before_ms = entry.started_ms.map_or(now_ms, |(before_ms, _)| before_ms);
                 if state.retry.allows_another(attempts) {
                     if ticket.is_probe {
                         state.breaker.failed(true, reason, now_ms);
@@ -452,14 +454,14 @@ impl<T> Dispatcher<T> {
                     let at_ms = now_ms + i64::try_from(wait.as_millis()).unwrap_or(i64::MAX / 2);
                     self.delayed.push(Reverse((at_ms, lane)));
                     Verdict::RetryAt { at_ms }
-                } else if state.breaker.succeeded_since(first_ms) {
+                } else if state.breaker.succeeded_since(before_ms) {
                     if ticket.is_probe {
                         state.breaker.probe_was_void(now_ms);
                     }
                     Verdict::DeadLetter { attempts }
                 } else {
-                    // Nobody has succeeded since this job was first tried: it may well be
-                    // the dependency. The job goes behind the others, so that the next
+                    // Nobody has succeeded since this job's attempt before this one: it may
+                    // well be the dependency. The job goes behind the others, so that the next
                     // probe is another one, and is judged when one of them succeeds.
                     let is_news = state.breaker.failed(ticket.is_probe, reason, now_ms);
                     state.ready.push_back(lane);

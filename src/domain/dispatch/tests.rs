@@ -108,15 +108,62 @@ fn used_up_attempts_are_a_dead_letter_while_the_type_succeeds_for_others() {
     let id = partition("topic.a", 0);
     machine.assigned([id.clone()]);
     arrive(&mut machine, &id, 0, "bad");
-    arrive(&mut machine, &id, 1, "good");
-    let starts = start_all(&mut machine, NOW);
-    done(&mut machine, &starts[1], NOW + 5);
-    let verdict = machine.ended(&starts[0].ticket, &End::Retry("no"), NOW + 10, 0.0);
-    let Verdict::RetryAt { at_ms: mut now_ms } = verdict else {
-        panic!("a first failure is retried")
-    };
-    let (_, verdict) = exhaust(&mut machine, &mut now_ms);
+    let mut now_ms = NOW;
+    let verdict = fail_among_successes(&mut machine, &id, &mut now_ms, 1..=9);
     assert_eq!(verdict, Verdict::DeadLetter { attempts: 5 });
+}
+
+/// Fails the first job until its attempts are used up, while those at these offsets succeed, one
+/// before each of its attempts.
+fn fail_among_successes(
+    machine: &mut Dispatcher<i64>,
+    id: &PartitionId,
+    now_ms: &mut i64,
+    good: std::ops::RangeInclusive<i64>,
+) -> Verdict {
+    let mut good = good;
+    loop {
+        let bad = machine.next(*now_ms).unwrap();
+        assert_eq!(*bad.item, 0);
+        if let Some(offset) = good.next() {
+            arrive(machine, id, offset, &format!("good {offset}"));
+            let start = machine.next(*now_ms).unwrap();
+            assert_eq!(*start.item, offset);
+            done(machine, &start, *now_ms);
+        }
+        match machine.ended(&bad.ticket, &End::Retry("no"), *now_ms, 0.0) {
+            Verdict::RetryAt { at_ms } => *now_ms = at_ms,
+            verdict => return verdict,
+        }
+    }
+}
+
+#[test]
+fn a_success_of_long_ago_does_not_make_an_outage_poison() {
+    let mut machine = machine(Limits::DEFAULT);
+    let id = partition("topic.a", 0);
+    machine.assigned([id.clone()]);
+    arrive(&mut machine, &id, 0, "tried as the server went away");
+    let mut now_ms = NOW;
+    // The type succeeds beside the first three attempts, and never again.
+    let verdict = fail_among_successes(&mut machine, &id, &mut now_ms, 1..=3);
+    assert_eq!(verdict, Verdict::Paused { is_news: true });
+}
+
+#[test]
+fn a_record_that_is_passed_over_is_finished_and_holds_nothing() {
+    let mut machine = machine(Limits::DEFAULT);
+    let id = partition("topic.a", 0);
+    machine.assigned([id.clone()]);
+    machine.passed(&id, 0);
+    assert_eq!(committable(&machine, &id), Some(1));
+    arrive(&mut machine, &id, 1, "x");
+    machine.passed(&id, 2);
+    assert_eq!(committable(&machine, &id), Some(1), "what runs before it holds the commit");
+    machine.passed(&id, 1);
+    let starts = start_all(&mut machine, NOW);
+    done(&mut machine, &starts[0], NOW);
+    assert_eq!(committable(&machine, &id), Some(3));
 }
 
 #[test]
