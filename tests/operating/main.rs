@@ -9,6 +9,7 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+mod other_clients;
 
 use std::collections::HashMap;
 use std::process::Stdio;
