@@ -46,7 +46,8 @@ pub(in super::super) struct PartitionsRequest {
         (status = 413, description = "Over 1 MiB", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "Not JSON by its Content-Type", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The count or the reason is out of bounds", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Kafka or the database is away, or the outcome is not known yet", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Kafka or the database is away", body = Problem, content_type = "application/problem+json"),
+        (status = 504, description = "The outcome is unknown: the change may have been made", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(in super::super) async fn add_partitions(

@@ -92,7 +92,8 @@ impl From<ResetPartition> for ResetPartitionBody {
         (status = 413, description = "Over 1 MiB", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "Not JSON by its Content-Type", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Not the group's topic, or not an offset of it", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Kafka or the database is away, or the outcome is not known yet", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Kafka or the database is away", body = Problem, content_type = "application/problem+json"),
+        (status = 504, description = "The outcome is unknown: the change may have been made, or in some partitions alone", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(in super::super) async fn reset_offsets(
