@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 const TOPIC: &str = "waitlist.email.verification";
 const GROUP: &str = "email-workers";
+const DLQ: &str = "waitlist.dlq";
 /// How long anything may take on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
 /// How long one look for a record waits.
@@ -43,22 +44,22 @@ async fn produce(producer: &FutureProducer, partition: i32, id: &str) -> i64 {
     send(producer, TOPIC, partition, &headers, &payload).await
 }
 
-/// A dead letter as the other system writes it, of a record that never ran.
-async fn produce_letter(producer: &FutureProducer, id: &str) -> i64 {
+/// A dead letter as the other system writes it, of a record that never ran; returns its offset.
+async fn produce_letter(producer: &FutureProducer, topic: &str, id: &str, value: &str) -> i64 {
     let error = "smtp: connection refused";
     let letter = json!({
-        "original_topic": TOPIC,
+        "original_topic": topic,
         "original_partition": 7,
         "original_offset": 41,
         "original_key": "c_u",
-        "original_value": verification(&uuid(), &uuid()).to_string(),
+        "original_value": value,
         "original_headers": { "message_id": id, "producer": "base-server" },
         "original_timestamp": "2025-01-01T00:00:00Z",
         "error": error,
         "failed_at": "2025-01-01T00:00:01Z",
     });
-    let headers = [("original_topic", TOPIC), ("error", error)];
-    send(producer, "waitlist.dlq", 0, &headers, &letter).await
+    let headers = [("original_topic", topic), ("error", error)];
+    send(producer, DLQ, 0, &headers, &letter).await
 }
 
 async fn send(
@@ -141,6 +142,7 @@ async fn jobgate_goes_on_where_other_workers_stopped() {
     assert_eq!((&status["state"], &status["id"]), (&json!("succeeded"), &json!(finished)));
 
     other_letters(&jobgate, &producer).await;
+    letters_that_are_not_sound(&jobgate, &producer).await;
     drop(jobgate);
     kafka.stop().await.expect("it stops");
 }
@@ -148,7 +150,8 @@ async fn jobgate_goes_on_where_other_workers_stopped() {
 /// A dead letter of the other system is listed, and replayed by the group of its topic.
 async fn other_letters(jobgate: &Jobgate, producer: &FutureProducer) {
     let id = uuid();
-    let offset = produce_letter(producer, &id).await;
+    let job = verification(&uuid(), &uuid()).to_string();
+    let offset = produce_letter(producer, TOPIC, &id, &job).await;
     let letters = jobgate.get("/admin/dlq?state=open&type=email.verification").await.json();
     assert_eq!(letters["total"], 1, "{letters}");
     let letter = &letters["items"][0];
@@ -166,4 +169,32 @@ async fn other_letters(jobgate: &Jobgate, producer: &FutureProducer) {
         (jobgate.get(&path).await.json()["state"] == "resolved").then_some(())
     })
     .await;
+}
+
+async fn letters_that_are_not_sound(jobgate: &Jobgate, producer: &FutureProducer) {
+    // The value in base64, as Go writes bytes: a replay as it is fails again, under the same id.
+    let id = uuid();
+    let offset = produce_letter(producer, TOPIC, &id, "eyJ0eXBlIjoidmVyaWZpY2F0aW9uIn0=").await;
+    let path = format!("/admin/dlq/0/{offset}/replay");
+    assert_eq!(jobgate.post(&path, &json!({})).await.status, 202);
+    until("it has failed again", SOON, async || {
+        let letters = jobgate.get("/admin/dlq?state=open").await.json();
+        let items = letters["items"].as_array().expect("items").clone();
+        let of_it =
+            |letter: &Value| letter["message_id"] == id && letter["error"]["class"] == "not_json";
+        items.iter().any(of_it).then_some(())
+    })
+    .await;
+
+    let unknown = produce_letter(producer, "waitlist.sms.reminder", &uuid(), "{}").await;
+    let no_letter = send(producer, DLQ, 0, &[], &json!({ "text": "hello" })).await;
+    for offset in [unknown, no_letter] {
+        let path = format!("/admin/dlq/0/{offset}");
+        let replay = jobgate.post(&format!("{path}/replay"), &json!({})).await;
+        assert_eq!((replay.status.as_u16(), replay.problem()), (409, "not-replayable".to_owned()));
+        let discard = jobgate.post(&format!("{path}/discard"), &json!({ "reason": "old" })).await;
+        assert_eq!(discard.status, 204, "{}", discard.text);
+    }
+    let listed = jobgate.get(&format!("/admin/dlq/0/{no_letter}")).await.json();
+    assert_eq!(listed["error"]["class"], "unreadable_dead_letter", "{listed}");
 }
