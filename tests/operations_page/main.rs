@@ -65,6 +65,7 @@ async fn the_commands_of_the_page_do_what_it_says() {
     topics(&printed);
     offsets_and_status(&printed);
     first_questions(&printed);
+    replay(&jobgate, &printed).await;
     every_letter_was_replayed(&jobgate, &printed, &broken).await;
     new_partitions_are_used(&jobgate).await;
 }
@@ -133,8 +134,9 @@ fn offsets_and_status(printed: &Printed) {
     let audit = printed.answer("audit");
     let deeds: Vec<&Value> =
         audit["items"].as_array().expect("items").iter().map(|entry| &entry["action"]).collect();
-    assert_eq!(deeds, ["reset_offsets", "add_partitions"], "the newest first: {audit}");
-    assert_eq!(audit["items"][1]["reason"], "more workers than partitions");
+    let expected = ["start_replay", "reset_offsets", "add_partitions"];
+    assert_eq!(deeds, expected, "the newest first: {audit}");
+    assert_eq!(audit["items"][2]["reason"], "more workers than partitions");
 }
 
 fn first_questions(printed: &Printed) {
@@ -151,6 +153,21 @@ fn first_questions(printed: &Printed) {
         ],
     );
     assert!(!printed.text("first").contains("FAULT"), "{}", printed.text("first"));
+}
+
+/// The two broken jobs fail in it as well, and make no further dead letters.
+async fn replay(jobgate: &Jobgate, printed: &Printed) {
+    assert_eq!(printed.answer("replay plan")["offsets"], 2);
+    let started = printed.answer("replay");
+    assert_eq!(started["rate_per_second"], 50.0, "{started}");
+    let path = format!("/admin/replays/{}", started["id"].as_str().expect("an id"));
+    let replay = until("the replay ends", SOON, async || {
+        let replay = jobgate.get(&path).await.json();
+        (replay["state"] == "completed").then_some(replay)
+    })
+    .await;
+    assert_eq!(replay["counts"]["failed"], 2, "{replay}");
+    assert_eq!(replay["failures"]["items"][0]["error"]["class"], "missing_data", "{replay}");
 }
 
 async fn every_letter_was_replayed(jobgate: &Jobgate, printed: &Printed, broken: &[Value]) {

@@ -78,6 +78,8 @@ async fn the_readme_s_tour_does_what_it_says() {
     assert_eq!(resolved["items"][0]["message_id"], broken["id"]);
     assert_eq!(resolved["total"], 1);
 
+    let replay = json(&printed["replay a topic"]);
+    assert_eq!((&replay["topic"], &replay["error"]), (&broken["topic"], &Value::Null), "{replay}");
     let (lag, stats) = printed["stand"].split_once("}{").expect("two answers");
     let lag = json(&format!("{lag}}}"));
     assert_eq!(lag["groups"][0]["group"], "email-workers");
