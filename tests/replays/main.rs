@@ -124,7 +124,7 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
 }
 
-/// done, already_done, failed, skipped.
+/// What became of its records: done, `already_done`, failed, skipped.
 fn counts(replay: &Value) -> [i64; 4] {
     ["done", "already_done", "failed", "skipped"]
         .map(|name| replay["counts"][name].as_i64().expect("a count"))
@@ -370,8 +370,8 @@ async fn a_replay_keeps_its_rate_tells_its_end_and_can_be_cancelled() {
     .await;
     assert_eq!(running["state"], "running");
     assert!(running["worker"].is_string(), "{running}");
-    let pace = running["records_per_second"].as_f64().expect("a pace");
-    assert!(pace > 0.0, "{running}");
+    let speed = running["records_per_second"].as_f64().expect("a pace");
+    assert!(speed > 0.0, "{running}");
 
     let (status, problem, _) = place.refused(&request).await;
     assert_eq!((status, problem.as_str()), (409, "group-in-use"));
