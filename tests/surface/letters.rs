@@ -320,8 +320,9 @@ async fn a_letter_of_a_group_that_runs_nothing_is_not_sent(jobgate: &Jobgate, ka
         "original_topic": TOPIC, "original_partition": 0, "original_offset": 999_999,
         "original_value": verification(&uuid(), &uuid()).to_string(), "error": "no",
         "group": "mail-workers-of-old", "failed_at": "2025-01-01T00:00:00Z"
-    });
-    let raw = Raw { key: None, value: Some(foreign.to_string().as_bytes()), headers: &[] };
+    })
+    .to_string();
+    let raw = Raw { key: None, value: Some(foreign.as_bytes()), headers: &[] };
     kafka.produce(DLQ, 0, raw).await;
     let letter = letter(jobgate, TOPIC, 0, 999_999).await;
     let answer = replay(jobgate, &letter, None).await;
