@@ -14,6 +14,7 @@ mod harness;
 
 mod client_gone;
 mod cluster;
+mod done_above;
 mod kafka_away;
 mod kills;
 mod ledger;
