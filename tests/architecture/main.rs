@@ -6,6 +6,7 @@
 
 mod check;
 mod links;
+mod deployment;
 mod paths;
 mod planted;
 mod settings;
