@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use jobgate::broker::LocalKafka;
 use jobgate::domain::id::of_place;
-use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::message::{Headers, Message as _};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
@@ -46,7 +46,7 @@ pub(crate) async fn a_bare_job_runs(kafka: &LocalKafka, jobgate: &Jobgate) {
         assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
         let receipt = answer.json();
         let key = receipt["key"].as_str().expect("a key").to_owned();
-        lines.push_str(&format!("{key}|{job}\n"));
+        lines.extend([key.as_str(), "|", &job.to_string(), "\n"]);
         chosen.insert(key, receipt["partition"].as_i64().expect("a partition"));
     }
     let before = client.ends(topic).await;
@@ -57,7 +57,7 @@ pub(crate) async fn a_bare_job_runs(kafka: &LocalKafka, jobgate: &Jobgate) {
     for (partition, (from, to)) in (0..).zip(before.into_iter().zip(after)) {
         for offset in from..to {
             let record = client.read(topic, partition, offset).await;
-            assert_eq!(record.headers().map_or(0, |headers| headers.count()), 0, "none of ours");
+            assert_eq!(record.headers().map_or(0, Headers::count), 0, "none of ours");
             let key = String::from_utf8(record.key().expect("a key").to_vec()).expect("text");
             javas.insert(key, i64::from(partition));
             let id = of_place(topic, partition, offset).to_string();
