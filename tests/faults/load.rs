@@ -208,12 +208,12 @@ impl Shared {
         let status = response.status();
         let has_retry_after = response.headers().contains_key("retry-after");
         let Ok(text) = response.text().await else { return Outcome::NoAnswer };
-        let id = || {
-            let body: Value = serde_json::from_str(&text).ok()?;
-            Uuid::parse_str(body["id"].as_str()?).ok()
-        };
-        match (status, id()) {
-            (StatusCode::ACCEPTED, Some(id)) => Outcome::Accepted(id),
+        let body: Value = serde_json::from_str(&text).unwrap_or_default();
+        let id = body["id"].as_str().and_then(|id| Uuid::parse_str(id).ok());
+        // A receipt without a place in Kafka is no receipt.
+        let has_place = body["offset"].as_u64().is_some();
+        match (status, id) {
+            (StatusCode::ACCEPTED, Some(id)) if has_place => Outcome::Accepted(id),
             (StatusCode::GATEWAY_TIMEOUT, Some(id)) => Outcome::Unknown(id),
             (StatusCode::SERVICE_UNAVAILABLE, _) => Outcome::Refused { has_retry_after },
             _ => Outcome::Other(status, text),
