@@ -11,6 +11,8 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../harness/postgres.rs"]
+mod postgres;
 
 mod client_gone;
 mod cluster;
@@ -21,8 +23,10 @@ mod ledger;
 mod load;
 mod mail_server;
 mod mail_server_away;
+mod membership;
 mod order;
 mod processes;
+mod split;
 mod stop;
 
 use std::path::Path;
