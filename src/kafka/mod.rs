@@ -20,7 +20,7 @@ mod settings;
 mod topics;
 
 pub use admin::{Admin, TopicDrift, TopicReport};
-pub use consumer::{ConsumerEvent, GroupConsumer, Membership, Revocation};
+pub use consumer::{Commit, ConsumerEvent, GroupConsumer, Membership, Revocation};
 pub use error::{KafkaFault, ProduceError};
 pub use groups::{GroupIsLive, Groups};
 pub use producer::{Counters, Producer};

@@ -10,6 +10,8 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod forged;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -92,6 +94,9 @@ async fn every_endpoint_asks_for_its_scope() {
         endpoint.knows_scopes(rule, status).await;
     }
     what_is_no_endpoint_needs_no_token(&jobgate).await;
+    forged::each_claim_counts(&jobgate).await;
+    forged::no_trick_with_header_or_signature_works(&jobgate).await;
+    forged::a_token_stands_in_one_place(&jobgate).await;
     a_large_body_without_a_token_is_answered(&jobgate).await;
     the_caller_is_the_producer(&jobgate).await;
     public_keys_work(&jobgate.brokers()).await;
@@ -342,13 +347,12 @@ async fn producer_of(brokers: &str, receipt: &Value) -> String {
 /// A key as a file and as text; tokens by `jobgate token --private-key`.
 async fn public_keys_work(brokers: &str) {
     let dir = tempfile::tempdir().expect("a directory");
-    for (algorithm, as_file) in [("ED25519", true), ("EC", false)] {
-        let (private, public) = key_pair(dir.path(), algorithm);
-        let public = if as_file {
-            public.display().to_string()
-        } else {
-            std::fs::read_to_string(public).expect("PEM")
-        };
+    for (algorithm, name, as_file) in
+        [("ED25519", "EdDSA", true), ("EC", "ES256", false), ("RSA", "RS256", true)]
+    {
+        let (private, file) = key_pair(dir.path(), algorithm);
+        let pem = std::fs::read_to_string(&file).expect("PEM");
+        let public = if as_file { file.display().to_string() } else { pem.clone() };
         let jobgate = Jobgate::start(Options {
             brokers: Some(brokers.to_owned()),
             env: vec![
@@ -371,6 +375,7 @@ async fn public_keys_work(brokers: &str) {
             let answer = jobgate.send(request).await;
             assert_eq!(answer.status, status, "{algorithm}: {}", answer.text);
         }
+        forged::a_public_key_signs_nothing(&jobgate, name, &pem).await;
     }
 }
 

@@ -12,7 +12,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::offsets::Offsets;
+use super::offset_map::DoneRanges;
+use super::offsets::{Offsets, Progress};
 use super::outage::{Breaker, Gate, Outage};
 use super::retry::RetryPolicy;
 
@@ -23,9 +24,6 @@ pub struct Limits {
     pub running: usize,
     /// Records of one partition that wait or run. At this many its intake stops.
     pub waiting_per_partition: usize,
-    /// How far intake may run ahead of the offset that can be committed: what a restart
-    /// might run again.
-    pub window_per_partition: i64,
     /// Bytes of all records that wait or run.
     pub waiting_bytes: usize,
 }
@@ -33,12 +31,8 @@ pub struct Limits {
 impl Limits {
     /// 32 jobs wait for IO without harm on two cores; 1,000 records keep them fed; 64 MiB
     /// bounds what 1,000 records of a full MiB would take.
-    pub const DEFAULT: Self = Self {
-        running: 32,
-        waiting_per_partition: 1_000,
-        window_per_partition: 10_000,
-        waiting_bytes: 64 << 20,
-    };
+    pub const DEFAULT: Self =
+        Self { running: 32, waiting_per_partition: 1_000, waiting_bytes: 64 << 20 };
 }
 
 /// A partition of a topic.
@@ -234,9 +228,9 @@ impl<T> Dispatcher<T> {
         }
     }
 
-    /// Partitions have been given to this worker.
-    pub fn assigned(&mut self, partitions: impl IntoIterator<Item = PartitionId>) {
-        for id in partitions {
+    /// Partitions have been given to this worker, each with what is done above its commit.
+    pub fn assigned(&mut self, partitions: impl IntoIterator<Item = (PartitionId, DoneRanges)>) {
+        for (id, done_before) in partitions {
             let Some(&type_index) = self.type_of_topic.get(&id.topic) else { continue };
             self.forget(&id);
             self.generation += 1;
@@ -245,7 +239,7 @@ impl<T> Dispatcher<T> {
                 Partition {
                     generation: self.generation,
                     type_index,
-                    offsets: Offsets::default(),
+                    offsets: Offsets::resumed(done_before),
                     lanes: HashMap::new(),
                     running: 0,
                     intake: Intake::Flowing,
@@ -538,11 +532,11 @@ impl<T> Dispatcher<T> {
         delayed.into_iter().chain(probes).min()
     }
 
-    /// For each partition what may be committed: everything below is finished.
-    pub fn committable(&self) -> impl Iterator<Item = (&PartitionId, i64)> {
+    /// For each partition what may be committed.
+    pub fn progress(&self) -> impl Iterator<Item = (&PartitionId, Progress)> {
         self.partitions
             .iter()
-            .filter_map(|(id, partition)| Some((id, partition.offsets.committable()?)))
+            .filter_map(|(id, partition)| Some((id, partition.offsets.progress()?)))
     }
 
     /// The partitions whose intake must change: first those to pause, then those to
@@ -553,12 +547,12 @@ impl<T> Dispatcher<T> {
         let limits = self.limits;
         let bytes = self.waiting_bytes;
         for (id, partition) in &mut self.partitions {
-            let (waiting, window) = (partition.offsets.unfinished(), partition.offsets.window());
+            let waiting = partition.offsets.unfinished();
             let is_full = waiting >= limits.waiting_per_partition
-                || window >= limits.window_per_partition
+                || partition.offsets.is_map_full()
                 || bytes >= limits.waiting_bytes;
             let has_room = waiting <= limits.waiting_per_partition / 2
-                && window <= limits.window_per_partition / 2
+                && partition.offsets.has_map_room()
                 && bytes <= limits.waiting_bytes / 2;
             match partition.intake {
                 Intake::Flowing if is_full => {
