@@ -43,7 +43,10 @@ fn jobgate_knows_every_variable_that_the_compose_file_sets() {
         let is_documented = document
             .lines()
             .any(|line| line.starts_with('|') && line.contains(&format!("| `{name}` |")));
-        assert!(is_documented, "docker-compose.kafka.yml sets {name}, docs/configuration.md has it not");
+        assert!(
+            is_documented,
+            "docker-compose.kafka.yml sets {name}, docs/configuration.md has it not"
+        );
     }
 }
 

@@ -5,8 +5,8 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "what cannot be read fails the test")]
 
 mod check;
-mod links;
 mod deployment;
+mod links;
 mod paths;
 mod planted;
 mod settings;
