@@ -8,7 +8,6 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
-    clippy::print_stderr,
     clippy::cast_precision_loss,
     reason = "a benchmark fails by panicking, and prints figures of a few digits"
 )]

@@ -68,7 +68,7 @@ impl Backlog {
     /// Writes one more record, of a user of its own, and waits until it is acknowledged.
     pub(crate) async fn enqueue_one(&self) {
         // Random, as real ones are: the same again and again would all but vanish when packed.
-        let token = [Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7()].map(Uuid::into_simple);
+        let token = [Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7()].map(Uuid::simple);
         let payload = json!({
             "campaign_id": "7f0c9a52-6b1d-4e3f-8a2b-1c5d7e9f0a11",
             "user_id": Uuid::now_v7(),

@@ -14,7 +14,7 @@ use crate::domain::clock::{SharedClock, SystemClock};
 use crate::domain::counters::Counters;
 use crate::domain::handler::Handler;
 use crate::domain::id::IdSource;
-use crate::gateway::{Metrics, Readiness, Services};
+use crate::gateway::{Metrics, Readiness, Services, UseCases};
 use crate::kafka::{KafkaSettings, Producer, Reader};
 use crate::mail::{MailSettings, MailTransport, Mailer};
 use crate::operations::{Enqueue, Indexer, Replay, Undertaker};
@@ -155,7 +155,7 @@ impl Parts {
             Arc::clone(&self.counters),
         );
         let producer = self.producer.clone();
-        Services {
+        Services::new(UseCases {
             catalog: Arc::clone(&self.catalog),
             enqueue,
             replay: Replay::new(
@@ -172,7 +172,7 @@ impl Parts {
             reset_offsets: operated.reset_offsets,
             audit: operated.audit,
             readiness: Readiness::new(move || producer.is_ready()),
-        }
+        })
     }
 
     /// What a worker shows of itself.
