@@ -39,7 +39,7 @@ const (
 func main() {
 	short := flag.Bool("short", false, "only show that it runs")
 	flag.Parse()
-	jobs, rounds, alone := 200_000, 3, 40
+	jobs, rounds, alone := 100_000, 3, 40
 	if *short {
 		jobs, rounds, alone = 2_000, 1, 3
 	}

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::Scale;
+
 /// The middle one of a figure over all rounds.
 pub(crate) fn median<T>(rounds: &[T], figure: impl Fn(&T) -> f64) -> f64 {
     let mut figures: Vec<f64> = rounds.iter().map(figure).collect();
@@ -53,6 +55,15 @@ pub(crate) fn table(title: &str, rows: &[Vec<String>]) {
         if at == 0 {
             println!("|---|{}", "---:|".repeat(row.len() - 1));
         }
+    }
+}
+
+/// Prints whether a target is met, where the figures are worth a judgement.
+pub(crate) fn target(scale: Scale, what: &str, is_met: bool, figure: &str) {
+    if scale == Scale::Short || cfg!(debug_assertions) {
+        println!("\nTarget: {what}: not judged by a run like this.");
+    } else {
+        println!("\nTarget: {what}: {} ({figure}).", if is_met { "met" } else { "not met" });
     }
 }
 

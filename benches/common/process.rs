@@ -1,4 +1,4 @@
-//! What a process takes of the machine, as Linux counts it.
+//! What a process, and all of them, take of the machine, as Linux counts it.
 
 use std::fs;
 use std::time::Duration;
@@ -20,17 +20,27 @@ pub(crate) fn cpu_time(pid: u32) -> Duration {
     TICK * ticks
 }
 
-/// The memory that a process has in RAM now, MiB.
-pub(crate) fn resident_mib(pid: u32) -> f64 {
-    status_mib(pid, "VmRSS:")
+/// The time that all cores together were at work since the machine started.
+pub(crate) fn busy_time() -> Duration {
+    let stat = fs::read_to_string("/proc/stat").expect("Linux");
+    let fields = stat.lines().next().expect("the sum of all cores").split_whitespace().skip(1);
+    let ticks: Vec<u32> =
+        fields.map(|ticks| ticks.parse().expect("a number of ticks")).take(8).collect();
+    // The fourth and fifth are idle and waiting for disks.
+    TICK * (ticks.iter().sum::<u32>() - ticks[3] - ticks[4])
 }
 
-/// The most it ever had, MiB.
-pub(crate) fn peak_mib(pid: u32) -> f64 {
-    status_mib(pid, "VmHWM:")
+/// The memory that a process has in RAM now, MB.
+pub(crate) fn resident_mb(pid: u32) -> f64 {
+    status_mb(pid, "VmRSS:")
 }
 
-fn status_mib(pid: u32, name: &str) -> f64 {
+/// The most it ever had, MB.
+pub(crate) fn peak_mb(pid: u32) -> f64 {
+    status_mb(pid, "VmHWM:")
+}
+
+fn status_mb(pid: u32, name: &str) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
     let kib: u32 = status
         .lines()
@@ -38,5 +48,5 @@ fn status_mib(pid: u32, name: &str) -> f64 {
         .and_then(|rest| rest.split_whitespace().next())
         .and_then(|number| number.parse().ok())
         .expect("a number of KiB");
-    f64::from(kib) / 1024.0
+    f64::from(kib) * 1024.0 / 1e6
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::backlog::Backlog;
 use crate::bare::{Work, read};
-use crate::common::figures::{median, micros_each, number, per_second, ratio, row, table};
+use crate::common::figures::{median, micros_each, number, per_second, ratio, row, table, target};
 use crate::common::process::cpu_time;
 use crate::common::{Scale, kafka, machine};
 use crate::pool::Running;
@@ -61,7 +61,7 @@ pub(crate) async fn all(scale: Scale) {
             samples.push(measure(&backlog, side, &group, folder.path()).await);
         }
     }
-    show_rates(&samples, count, rounds);
+    show_rates(scale, &samples, count, rounds);
     let bytes = log_bytes(folder.path(), backlog.topic());
     println!("\nRoom: {} bytes of Kafka's disk for each record.", bytes / count as u64);
 
@@ -125,7 +125,7 @@ fn rate(sample: &Sample) -> f64 {
     per_second(sample.count, sample.took)
 }
 
-fn show_rates(samples: &[Sample], count: usize, rounds: usize) {
+fn show_rates(scale: Scale, samples: &[Sample], count: usize, rounds: usize) {
     let figure_of = |side: Side, figure: fn(&Sample) -> f64| {
         let of_side: Vec<&Sample> = samples.iter().filter(|s| s.side == side).collect();
         median(&of_side, |sample| figure(sample))
@@ -140,11 +140,8 @@ fn show_rates(samples: &[Sample], count: usize, rounds: usize) {
     }
     table(&format!("{count} records in 10 partitions, median of {rounds} rounds each"), &rows);
     let share = pool / figure_of(Side::Bare(Work::Consume), rate);
-    println!(
-        "\nTarget: at least {RATE_RATIO_MIN} of a bare consumer: {} ({}).",
-        if share >= RATE_RATIO_MIN { "met" } else { "not met" },
-        ratio(share)
-    );
+    let what = format!("at least {RATE_RATIO_MIN} of a bare `StreamConsumer` loop");
+    target(scale, &what, share >= RATE_RATIO_MIN, &ratio(share));
 }
 
 fn show_start(took: &[Duration]) {
