@@ -72,6 +72,7 @@ fn config(backlog: &Backlog, group: &str, work: Work) -> ClientConfig {
         .set("isolation.level", "read_committed")
         .set("queued.min.messages", "1000")
         .set("queued.max.messages.kbytes", "16384")
+        .set("fetch.queue.backoff.ms", "20")
         .set("fetch.wait.max.ms", "100")
         .set("enable.auto.offset.store", if work == Work::Poll { "true" } else { "false" })
         .set("enable.auto.commit", "true")
