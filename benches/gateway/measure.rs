@@ -161,8 +161,9 @@ async fn measure(server: &Server, kafka_pid: u32, seconds: u64) -> Sample {
     let before = now();
     let tally = plan(server, seconds).run().await;
     let after = now();
-    let (cpu, kafka_cpu) = (after.0 - before.0, after.1 - before.1);
-    let others_cpu = (after.2 - before.2).saturating_sub(cpu + kafka_cpu + tally.cpu);
+    let cpu = after.0.saturating_sub(before.0);
+    let kafka_cpu = after.1.saturating_sub(before.1);
+    let others_cpu = after.2.saturating_sub(before.2).saturating_sub(cpu + kafka_cpu + tally.cpu);
     let shown = serde_json::to_string(&tally).expect("a tally is JSON");
     println!(
         "raw {}: cpu {cpu:?}, Kafka's {kafka_cpu:?}, others' {others_cpu:?}, {shown}",
