@@ -3,6 +3,7 @@
 //! shell reads a pipe from here and stops the server at its end.
 
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
@@ -60,6 +61,8 @@ fn start() -> Server {
         .arg(programs())
         .arg(port.to_string())
         .current_dir("/")
+        // Ctrl-C is not for the shell: it would be gone before it has stopped the server.
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
