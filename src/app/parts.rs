@@ -14,7 +14,7 @@ use crate::domain::clock::{SharedClock, SystemClock};
 use crate::domain::counters::Counters;
 use crate::domain::handler::Handler;
 use crate::domain::id::IdSource;
-use crate::gateway::{Metrics, Readiness, Services};
+use crate::gateway::{Metrics, Readiness, Services, UseCases};
 use crate::kafka::{Groups, KafkaSettings, Producer, Reader};
 use crate::mail::{MailSettings, MailTransport, Mailer};
 use crate::operations::{Enqueue, Indexer, ReplayDesk, ReplayLetter, Undertaker};
@@ -177,7 +177,7 @@ impl Parts {
             Arc::clone(&self.counters),
         );
         let producer = self.producer.clone();
-        Services {
+        Services::new(UseCases {
             catalog: Arc::clone(&self.catalog),
             enqueue,
             replay_letter: ReplayLetter::new(
@@ -195,7 +195,7 @@ impl Parts {
             replays: operated.replays,
             audit: operated.audit,
             readiness: Readiness::new(move || producer.is_ready()),
-        }
+        })
     }
 
     /// What a worker shows of itself.

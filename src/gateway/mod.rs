@@ -18,6 +18,7 @@ mod problem;
 mod router;
 mod server;
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::extract::FromRef;
@@ -31,9 +32,27 @@ pub use openapi::document;
 pub use router::{router, worker_router};
 pub use server::serve;
 
-/// What the endpoints call. Cheap to clone.
+/// What the endpoints call. One pointer: axum clones it several times for each request.
 #[derive(Clone)]
-pub struct Services {
+pub struct Services(Arc<UseCases>);
+
+impl Services {
+    /// The endpoints call these.
+    pub fn new(use_cases: UseCases) -> Self {
+        Self(Arc::new(use_cases))
+    }
+}
+
+impl Deref for Services {
+    type Target = UseCases;
+
+    fn deref(&self) -> &UseCases {
+        &self.0
+    }
+}
+
+/// Every use case, with what else the endpoints ask.
+pub struct UseCases {
     /// Every type.
     pub catalog: Arc<Catalog>,
     /// Enqueue and publish.

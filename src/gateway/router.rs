@@ -9,6 +9,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{from_fn, map_response};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use tower::util::option_layer;
 use tower_http::trace::TraceLayer;
 use utoipa::OpenApi as _;
 use utoipa_axum::routes;
@@ -88,29 +89,35 @@ pub fn router(services: Services, verifier: Option<Arc<Verifier>>) -> Router {
         // The document and the pages that show it need no token.
         .merge(docs)
         .fallback(async || Problem::not_found("no-such-path", "See /docs for the paths there are"))
-        .method_not_allowed_fallback(async || Problem::method_not_allowed())
-        // What axum and Swagger UI refuse by themselves is a problem like any other.
-        .layer(map_response(async |response: Response| {
-            let content_type = response.headers().get(CONTENT_TYPE);
-            if content_type.is_some_and(|value| value == "application/problem+json") {
-                return response;
-            }
-            let problem = match response.status() {
-                StatusCode::BAD_REQUEST => {
-                    Problem::bad_request("invalid-path", "The path is not percent-encoded UTF-8")
-                }
-                StatusCode::NOT_FOUND => {
-                    Problem::not_found("no-such-path", "See /docs for the paths there are")
-                }
-                _ => return response,
-            };
-            problem.into_response()
-        }))
-        // Bodies have their own bound, which reads on so that the answer arrives.
-        .layer(DefaultBodyLimit::disable());
+        .method_not_allowed_fallback(async || Problem::method_not_allowed());
     // With a verifier neither Host nor Origin says anything: a browser adds no token by
     // itself, so a foreign page has none to abuse.
-    let router =
-        if answers_this_machine_alone { router.layer(from_fn(loopback::guard)) } else { router };
-    router.layer(TraceLayer::new_for_http())
+    let guard = answers_this_machine_alone.then(|| from_fn(loopback::guard));
+    // The first is the outermost. Added as one: each by itself would cost every request
+    // another clone of its route, and more allocations.
+    router.layer((
+        TraceLayer::new_for_http(),
+        option_layer(guard),
+        map_response(as_problem),
+        // Bodies have their own bound, which reads on so that the answer arrives.
+        DefaultBodyLimit::disable(),
+    ))
+}
+
+/// What axum and Swagger UI refuse by themselves is a problem like any other.
+async fn as_problem(response: Response) -> Response {
+    let content_type = response.headers().get(CONTENT_TYPE);
+    if content_type.is_some_and(|value| value == "application/problem+json") {
+        return response;
+    }
+    let problem = match response.status() {
+        StatusCode::BAD_REQUEST => {
+            Problem::bad_request("invalid-path", "The path is not percent-encoded UTF-8")
+        }
+        StatusCode::NOT_FOUND => {
+            Problem::not_found("no-such-path", "See /docs for the paths there are")
+        }
+        _ => return response,
+    };
+    problem.into_response()
 }

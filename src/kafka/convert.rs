@@ -66,6 +66,9 @@ pub(super) fn reading(settings: &KafkaSettings, name: &str) -> rdkafka::ClientCo
         // librdkafka's defaults fetch 100,000 records or 64 MiB ahead for each partition.
         .set("queued.min.messages", "1000")
         .set("queued.max.messages.kbytes", "16384")
+        // A partition of which so much was fetched is asked for more only after a second by
+        // default: that would bound a backlog to one fetch of each partition per second.
+        .set("fetch.queue.backoff.ms", "20")
         .set("fetch.wait.max.ms", "100");
     config
 }

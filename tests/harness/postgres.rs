@@ -5,6 +5,7 @@
 #![allow(clippy::allow_attributes, reason = "an expectation of dead code fails where all is used")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
@@ -83,6 +84,8 @@ impl Postgres {
             .arg(programs())
             .arg(port.to_string())
             .current_dir("/")
+            // Ctrl-C is not for the shell: it would be gone before it has stopped the server.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
