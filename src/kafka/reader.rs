@@ -9,6 +9,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::convert::{reading, record_of};
 use super::error::KafkaFault;
 use super::settings::KafkaSettings;
+use super::trouble::Troubles;
 use crate::domain::receipt::Place;
 use crate::domain::record::Record;
 
@@ -99,7 +100,7 @@ impl Reader {
                     .map_err(KafkaFault::failed(format!("follow {topic}")))?;
             }
             client.assign(&start).map_err(KafkaFault::failed(format!("follow {topic}")))?;
-            Ok(Tail { client: Arc::new(client) })
+            Ok(Tail { client: Arc::new(client), troubles: Arc::default() })
         })
         .await
     }
@@ -108,19 +109,20 @@ impl Reader {
 /// A topic being followed.
 pub struct Tail {
     client: Arc<BaseConsumer>,
+    troubles: Arc<Troubles>,
 }
 
 impl Tail {
     /// The next records: waits for the first at most this long, takes what else is there.
     pub async fn next(&self, wait: Duration, count_max: usize) -> Result<Vec<Record>, KafkaFault> {
-        let client = Arc::clone(&self.client);
+        let (client, troubles) = (Arc::clone(&self.client), Arc::clone(&self.troubles));
         blocking(move || {
             let mut records = Vec::new();
             let mut wait = wait;
             while records.len() < count_max {
                 match client.poll(wait) {
                     Some(Ok(message)) => records.push(record_of(&message)),
-                    Some(Err(error)) => tracing::debug!(%error, "kafka poll"),
+                    Some(Err(error)) => troubles.heard("tail", &error, ""),
                     None => break,
                 }
                 wait = Duration::ZERO;
