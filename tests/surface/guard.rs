@@ -1,13 +1,14 @@
 //! Secure by default: this machine alone, and no start that breaks a promise. Connections
 //! that only cost are closed.
 
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::harness::{Jobgate, Options, uuid, verification};
-use crate::support::{address, connect, exchange, refused};
+use crate::harness::{Jobgate, Options, until, uuid, verification};
+use crate::support::{address, connect, exchange, refused, run_to_end};
 
 /// When a connection that sends nothing useful must be gone: jobgate gives it 15 s.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
@@ -22,6 +23,7 @@ async fn foreign_pages_and_slow_clients_get_nothing() {
         silence_after_an_answer_is_cut(&jobgate),
         foreign_pages(&jobgate),
         one_connection_serves_many_requests(&jobgate),
+        an_answer_that_nobody_reads_is_cut(&jobgate),
     );
 }
 
@@ -92,6 +94,23 @@ async fn silence_after_an_answer_is_cut(jobgate: &Jobgate) {
     let end = tokio::time::timeout(SILENCE_MAX, stream.read_to_end(&mut answer)).await;
     assert!(end.is_ok(), "an idle connection stays open for {SILENCE_MAX:?}");
     assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+}
+
+/// Asks for more than fits on the way and reads none of it: the connection must end.
+async fn an_answer_that_nobody_reads_is_cut(jobgate: &Jobgate) {
+    const REQUESTS: usize = 40;
+    let mut stream = connect(&jobgate.base).await;
+    let request = format!(
+        "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: {}\r\n\r\n",
+        address(&jobgate.base)
+    );
+    stream.write_all(request.repeat(REQUESTS).as_bytes()).await.expect("it is sent");
+    until("the end of the connection", SILENCE_MAX * 2, async || {
+        // What is sent to a closed connection comes back as a reset.
+        let sent = stream.try_write(b"\r\n");
+        sent.is_err_and(|error| error.kind() != ErrorKind::WouldBlock).then_some(())
+    })
+    .await;
 }
 
 async fn one_connection_serves_many_requests(jobgate: &Jobgate) {
