@@ -26,7 +26,7 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Starts a local Kafka unless an outside one is named.
     pub(super) async fn start(settings: &Settings) -> anyhow::Result<Self> {
-        let properties = settings.kafka_properties.clone();
+        let properties = settings.kafka_properties()?;
         if let Some(brokers) = settings.kafka_brokers.clone() {
             return Ok(Self { kafka: KafkaSettings { brokers, properties }, local: None });
         }

@@ -212,8 +212,8 @@ impl Parts {
 
 /// Where mails go, by the settings.
 pub(super) fn mailer(settings: &Settings) -> anyhow::Result<Mailer> {
-    let transport = match &settings.smtp_url {
-        Some(url) => MailTransport::Smtp(url.clone()),
+    let transport = match settings.smtp_url()? {
+        Some(url) => MailTransport::Smtp(url),
         None => MailTransport::Outbox(settings.data_dir.join("outbox")),
     };
     Mailer::new(MailSettings {

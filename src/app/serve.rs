@@ -140,8 +140,8 @@ async fn drain(name: &str, tasks: &TaskTracker, limit: Duration) {
 }
 
 fn log_settings(settings: &Settings) -> anyhow::Result<()> {
-    let properties: Vec<&str> =
-        settings.kafka_properties.iter().map(|(name, _)| name.as_str()).collect();
+    let properties = settings.kafka_properties()?;
+    let properties: Vec<&str> = properties.iter().map(|(name, _)| name.as_str()).collect();
     let verifier = settings.tokens.verifier(Arc::new(SystemClock))?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -152,10 +152,13 @@ fn log_settings(settings: &Settings) -> anyhow::Result<()> {
         kafka = settings.kafka_brokers.as_deref().unwrap_or("local"),
         kafka_properties = ?properties,
         database = %settings.database()?,
-        mail = if settings.smtp_url.is_some() { "smtp" } else { "outbox" },
+        mail = if settings.smtp_url()?.is_some() { "smtp" } else { "outbox" },
         dlq_topic = settings.dlq_topic,
         producer = settings.producer,
         "settings"
     );
     Ok(())
 }
+    if let Some(warning) = settings.warning()? {
+        tracing::warn!("{warning}");
+    }
