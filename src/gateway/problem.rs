@@ -220,7 +220,10 @@ impl Problem {
     }
 
     pub(super) fn not_ready() -> Self {
-        Self::unavailable("not-ready", "Kafka is away, or the workers have not joined yet")
+        Self::unavailable(
+            "not-ready",
+            "Kafka is away, the workers have not joined yet, or jobgate is stopping",
+        )
     }
 
     fn outcome_unknown(id: Uuid) -> Self {
