@@ -79,7 +79,8 @@ async fn what_is_not_understood(jobgate: &Jobgate) {
         ("POST", "/jobs/waitlist.email.verification", &json, &good, 404, "unknown-type", "catalog"),
         ("POST", "/events/email.verification", &json, &good, 404, "unknown-type", "catalog"),
         ("POST", "/events/waitlist.dlq", &json, &good, 404, "unknown-type", "waitlist.dlq"),
-        ("POST", "/jobs/%00%0d%0ax", &json, &good, 404, "unknown-type", "\"x\""),
+        // Visible, and no line of its own.
+        ("POST", "/jobs/%00%0d%0ax", &json, &good, 404, "unknown-type", "\\u0000\\u000d\\u000ax"),
         ("POST", "/jobs/nosuch.type/validate", &json, &good, 404, "unknown-type", "nosuch.type"),
         ("GET", "/nosuch", &[], "", 404, "no-such-path", "/docs"),
         ("POST", "/jobs/", &json, &good, 404, "no-such-path", "/docs"),
