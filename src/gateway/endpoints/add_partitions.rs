@@ -6,7 +6,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::super::Services;
-use super::super::body::JsonBody;
+use super::super::body::{JsonBody, request};
 use super::super::caller::Caller;
 use super::super::problem::Problem;
 use super::get_topics::TopicDetailBody;
@@ -55,9 +55,7 @@ pub(in super::super) async fn add_partitions(
     Caller(actor): Caller,
     JsonBody(body): JsonBody,
 ) -> Result<Json<TopicDetailBody>, Problem> {
-    let PartitionsRequest { count, reason } = serde_json::from_slice(&body).map_err(|error| {
-        Problem::bad_request("invalid-request", format!("Send {{\"count\": 20}}: {error}"))
-    })?;
+    let PartitionsRequest { count, reason } = request(&body, "Send {\"count\": 20}")?;
     if !(1..=PARTITIONS_MAX).contains(&count) {
         return Err(Problem::invalid_payload(vec![Fault {
             pointer: "/count".to_owned(),

@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::Services;
-use super::super::body::JsonBody;
+use super::super::body::{JsonBody, request};
 use super::super::caller::Caller;
 use super::super::problem::Problem;
 use super::reason;
 use crate::domain::clock::parse_rfc3339;
 use crate::domain::fault::Fault;
-use crate::operations::{ResetPartition, ResetRequest, ResetTo};
+use crate::operations::{PARTITIONS_MAX, ResetPartition, ResetRequest, ResetTo};
 
 /// What to reset, and why.
 #[derive(Deserialize, ToSchema)]
@@ -21,7 +21,8 @@ pub(in super::super) struct OffsetsRequest {
     /// A topic that the group consumes.
     #[schema(example = "waitlist.fraud.detection")]
     topic: String,
-    /// Which partitions; all unless given.
+    /// Which partitions, at most 1,000; all unless given.
+    #[schema(max_items = 1000)]
     partitions: Option<Vec<i32>>,
     /// Where to go on.
     to: ToBody,
@@ -101,12 +102,17 @@ pub(in super::super) async fn reset_offsets(
     Caller(actor): Caller,
     JsonBody(body): JsonBody,
 ) -> Result<Json<OffsetsBody>, Problem> {
-    let request: OffsetsRequest = serde_json::from_slice(&body).map_err(|error| {
-        let detail =
-            format!("Send {{\"topic\": \"..\", \"to\": \"latest\", \"reason\": \"..\"}}: {error}");
-        Problem::bad_request("invalid-request", detail)
-    })?;
-    let to = match request.to {
+    let usage = "Send {\"topic\": \"..\", \"to\": \"latest\", \"reason\": \"..\"}";
+    let OffsetsRequest { topic, partitions, to, reason } = request(&body, usage)?;
+    // What is asked for goes into the audit, so it is bounded first.
+    if partitions.as_ref().is_some_and(|named| named.len() > PARTITIONS_MAX) {
+        let detail = format!("may name at most {PARTITIONS_MAX}; without it, all are reset");
+        return Err(Problem::invalid_payload(vec![Fault {
+            pointer: "/partitions".into(),
+            detail,
+        }]));
+    }
+    let to = match to {
         ToBody::Earliest => ResetTo::Earliest,
         ToBody::Latest => ResetTo::Latest,
         ToBody::Offset(offset) => ResetTo::Offset(offset),
@@ -118,8 +124,7 @@ pub(in super::super) async fn reset_offsets(
             ResetTo::Timestamp(at_ms)
         }
     };
-    let reason = reason::checked(&request.reason)?.to_owned();
-    let (topic, partitions) = (request.topic, request.partitions);
+    let reason = reason::checked(&reason)?.to_owned();
     let reset = ResetRequest { group: group.clone(), topic: topic.clone(), partitions, to, reason };
     let done = services.reset_offsets.reset(actor, reset).await?;
     let partitions = done.into_iter().map(ResetPartitionBody::from).collect();
