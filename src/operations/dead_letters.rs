@@ -124,8 +124,8 @@ impl DeadLetters {
             LetterFilter { message_id: Some(summary.message_id), ..LetterFilter::default() };
         let mut letters = self.store.letters(self.topic(), &filter, None, HISTORY_MAX).await?;
         letters.reverse();
-        let state = letters.iter().find(|letter| letter.place == summary.place);
-        let summary = state.cloned().unwrap_or(summary);
+        // By itself: a history may have no room for it.
+        let summary = self.store.letter(&summary.place).await?.unwrap_or(summary);
         let mut history = Vec::with_capacity(letters.len());
         for letter in letters {
             let resolution = self.store.resolution(&letter.place, letter.message_id).await?;

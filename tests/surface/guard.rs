@@ -159,11 +159,14 @@ async fn a_start_that_breaks_a_promise_is_refused_with_a_sentence() {
     assert_eq!(left, 0, "a refused start touches nothing");
 }
 
+/// Arguments, variables, and what the sentence must name.
+type Unreadable<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
+
 #[tokio::test]
 async fn a_password_that_cannot_be_read_is_not_shown() {
     let dir = tempfile::tempdir().expect("a directory");
     let listen = ["--listen", "127.0.0.1:0"];
-    let cases: [(&[&str], &[(&str, &str)], &str); 6] = [
+    let cases: &[Unreadable<'_>] = &[
         (&[], &[("DATABASE_URL", "mysql://u:hush@h/n")], "DATABASE_URL"),
         (&["--database-url", "postgres://u:hush@h:x/n"], &[], "DATABASE_URL"),
         (&[], &[("SMTP_URL", "imap://u:hush@h")], "SMTP_URL"),
@@ -173,7 +176,7 @@ async fn a_password_that_cannot_be_read_is_not_shown() {
     ];
     for (args, env, named) in cases {
         for command in [&[][..], &["check"]] {
-            let args = [&listen, args, command].concat();
+            let args = [&listen, *args, command].concat();
             let output = run_to_end(dir.path(), &args, env).await;
             let said = [output.stdout, output.stderr].concat();
             let said = String::from_utf8_lossy(&said);
