@@ -39,12 +39,8 @@ pub(in super::super) struct PartitionsRequest {
     responses(
         (status = 200, description = "The topic as it is now", body = TopicDetailBody),
         (status = 400, description = "Not JSON, or without a count", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "Not a topic of the catalog", body = Problem, content_type = "application/problem+json"),
-        (status = 408, description = "The body took too long", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It has as many, or more", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "Over 1 MiB", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "Not JSON by its Content-Type", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The count or the reason is out of bounds", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Kafka or the database is away, or the outcome is not known yet", body = Problem, content_type = "application/problem+json"),
     )

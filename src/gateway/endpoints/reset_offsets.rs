@@ -86,12 +86,8 @@ impl From<ResetPartition> for ResetPartitionBody {
     responses(
         (status = 200, description = "Reset", body = OffsetsBody),
         (status = 400, description = "Not JSON, or not such a request", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No type has this group", body = Problem, content_type = "application/problem+json"),
-        (status = 408, description = "The body took too long", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The group has members", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "Over 1 MiB", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "Not JSON by its Content-Type", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Not the group's topic, or not an offset of it", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Kafka or the database is away, or the outcome is not known yet", body = Problem, content_type = "application/problem+json"),
     )
