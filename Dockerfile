@@ -23,15 +23,19 @@ FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates curl libssl3 \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --no-create-home jobgate \
-    && install --directory --owner jobgate /data
+    && useradd --uid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin jobgate \
+    # A volume that is mounted on one of these starts with its owner and mode.
+    && install --directory --owner jobgate --group jobgate --mode 0700 /data /data/outbox
 COPY --from=build /src/target/release/jobgate /usr/local/bin/jobgate
-USER jobgate
+# Fails here, not at the first start, if a library is missing.
+RUN ["jobgate", "--version"]
+# By number, so that Kubernetes sees that it is not root.
+USER 10001:10001
 ENV JOBGATE_DATA_DIR=/data \
     JOBGATE_LISTEN=127.0.0.1:8088
 VOLUME /data
 EXPOSE 8088
-# Alive, not ready: a restart of jobgate would not bring Kafka back.
+# Gateways and workers both answer it. Alive, not ready: a restart of jobgate would not bring Kafka back.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
     CMD curl --fail --silent --output /dev/null "http://127.0.0.1:${JOBGATE_LISTEN##*:}/health/live"
 ENTRYPOINT ["jobgate"]

@@ -25,6 +25,8 @@ has() {
         ca-certificates) ! has_commands dpkg || [ -e /etc/ssl/certs/ca-certificates.crt ] ;;
         openjdk-17-jre-headless) has_java_17 ;;
         maven) has_commands mvn ;;
+        golang-go) has_commands go ;;
+        nodejs) has_commands node ;;
         postgresql) compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null ;;
         python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
         *) has_commands "$1" ;;

@@ -20,6 +20,8 @@ mod scope;
 mod verify;
 
 #[cfg(test)]
+mod forged_test;
+#[cfg(test)]
 mod tests;
 
 pub use caller::{Caller, CallerName, CallerNameError};

@@ -13,22 +13,22 @@ use serde_json::{Value, json};
 use super::*;
 use crate::domain::clock::ManualClock;
 
-const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+pub(super) const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 /// 2026-01-01T00:00:00Z.
-const NOW_S: i64 = 1_767_225_600;
-const NOW_MS: i64 = NOW_S * 1_000;
+pub(super) const NOW_S: i64 = 1_767_225_600;
+pub(super) const NOW_MS: i64 = NOW_S * 1_000;
 
 /// The two halves of a key, as PEM.
-struct Pair {
-    private: Vec<u8>,
-    public: Vec<u8>,
+pub(super) struct Pair {
+    pub(super) private: Vec<u8>,
+    pub(super) public: Vec<u8>,
 }
 
-static RSA: LazyLock<Pair> = LazyLock::new(|| pair("RSA", &["rsa_keygen_bits:2048"]));
-static EC: LazyLock<Pair> = LazyLock::new(|| pair("EC", &["ec_paramgen_curve:P-256"]));
-static ED: LazyLock<Pair> = LazyLock::new(|| pair("ED25519", &[]));
+pub(super) static RSA: LazyLock<Pair> = LazyLock::new(|| pair("RSA", &["rsa_keygen_bits:2048"]));
+pub(super) static EC: LazyLock<Pair> = LazyLock::new(|| pair("EC", &["ec_paramgen_curve:P-256"]));
+pub(super) static ED: LazyLock<Pair> = LazyLock::new(|| pair("ED25519", &[]));
 
-fn pair(kind: &str, options: &[&str]) -> Pair {
+pub(super) fn pair(kind: &str, options: &[&str]) -> Pair {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("private.pem");
     let mut generate = Command::new("openssl");
@@ -41,15 +41,15 @@ fn pair(kind: &str, options: &[&str]) -> Pair {
     Pair { private: std::fs::read(&file).unwrap(), public: public.unwrap().stdout }
 }
 
-fn verifier_at(key: VerifyingKey, now_ms: i64) -> Verifier {
+pub(super) fn verifier_at(key: VerifyingKey, now_ms: i64) -> Verifier {
     Verifier::new(key, "jobgate", "jobgate", Arc::new(ManualClock::at_ms(now_ms)))
 }
 
-fn hs256_at(now_ms: i64) -> Verifier {
+pub(super) fn hs256_at(now_ms: i64) -> Verifier {
     verifier_at(VerifyingKey::from_secret(SECRET).unwrap(), now_ms)
 }
 
-fn claims() -> Value {
+pub(super) fn claims() -> Value {
     json!({
         "iss": "jobgate", "aud": "jobgate", "sub": "base-server", "exp": NOW_S + 60,
         "scope": "jobs:write"
@@ -66,7 +66,7 @@ fn hs256(claims: &Value) -> String {
 }
 
 /// The claims with some of them replaced; null takes one out.
-fn with(changes: &Value) -> Value {
+pub(super) fn with(changes: &Value) -> Value {
     let mut claims = claims();
     for (name, value) in changes.as_object().unwrap() {
         claims[name] = value.clone();
@@ -95,7 +95,7 @@ fn each_claim_wrong_is_said_in_a_sentence() {
     let issuer = || TokenError::WrongIssuer("jobgate".into());
     let audience = || TokenError::WrongAudience("jobgate".into());
     let unreadable = |claim, expected| TokenError::Unreadable { claim, expected };
-    let seconds = "a number of seconds";
+    let (seconds, strings) = ("a number of seconds", "a string or a list of strings");
     for (changes, expected) in [
         (json!({ "exp": null }), TokenError::Missing("exp")),
         (json!({ "iss": null }), TokenError::Missing("iss")),
@@ -105,23 +105,68 @@ fn each_claim_wrong_is_said_in_a_sentence() {
         (json!({ "exp": -1 }), TokenError::Expired),
         (json!({ "exp": -1.5 }), TokenError::Expired),
         (json!({ "exp": "tomorrow" }), unreadable("exp", seconds)),
+        (json!({ "exp": (NOW_S + 60).to_string() }), unreadable("exp", seconds)),
+        (json!({ "exp": true }), unreadable("exp", seconds)),
+        (json!({ "exp": -1e300 }), TokenError::Expired),
+        (json!({ "exp": i64::MIN }), TokenError::Expired),
         (json!({ "nbf": NOW_S + 60 }), TokenError::NotYetValid),
         (json!({ "nbf": 1e300 }), TokenError::NotYetValid),
+        (json!({ "nbf": u64::MAX }), TokenError::NotYetValid),
         (json!({ "nbf": "now" }), unreadable("nbf", seconds)),
+        (json!({ "nbf": (NOW_S - 60).to_string() }), unreadable("nbf", seconds)),
         (json!({ "iss": "evil" }), issuer()),
         (json!({ "iss": "Jobgate" }), issuer()),
+        (json!({ "iss": " jobgate" }), issuer()),
+        (json!({ "iss": "jobgate\0" }), issuer()),
+        (json!({ "iss": "" }), issuer()),
         (json!({ "iss": ["jobgate", "evil"] }), unreadable("iss", "a string")),
+        (json!({ "iss": ["jobgate"] }), unreadable("iss", "a string")),
+        (json!({ "iss": { "jobgate": true } }), unreadable("iss", "a string")),
         (json!({ "aud": "others" }), audience()),
         (json!({ "aud": ["others", 7] }), audience()),
         (json!({ "aud": [] }), audience()),
-        (json!({ "aud": 7 }), unreadable("aud", "a string or a list of strings")),
+        (json!({ "aud": "" }), audience()),
+        (json!({ "aud": "jobgate others" }), audience()),
+        (json!({ "aud": ["JOBGATE"] }), audience()),
+        (json!({ "aud": [["jobgate"]] }), audience()),
+        (json!({ "aud": { "jobgate": "jobgate" } }), unreadable("aud", strings)),
+        (json!({ "aud": 7 }), unreadable("aud", strings)),
         (json!({ "sub": "" }), TokenError::Name(CallerNameError)),
         (json!({ "sub": "a\r\nb" }), TokenError::Name(CallerNameError)),
         (json!({ "sub": "x".repeat(129) }), TokenError::Name(CallerNameError)),
+        (json!({ "sub": " admin" }), TokenError::Name(CallerNameError)),
+        (json!({ "sub": "admin\u{202e}" }), TokenError::Name(CallerNameError)),
         (json!({ "sub": 7 }), unreadable("sub", "a string")),
         (json!({ "scope": ["jobs:write"] }), unreadable("scope", "a string")),
+        (json!({ "scope": 7 }), unreadable("scope", "a string")),
+        (json!({ "scope": true }), unreadable("scope", "a string")),
+        (json!({ "scope": { "jobs:write": true } }), unreadable("scope", "a string")),
     ] {
         assert_eq!(verdict(&changes), Err(expected), "{changes}");
+    }
+    // jsonwebtoken stumbles over some of these before the sentence can be found.
+    for name in ["exp", "nbf", "sub"] {
+        for value in [json!(["admin"]), json!([NOW_S]), json!([]), json!({}), json!({ "a": 1 })] {
+            let error = verdict(&json!({ name: value })).unwrap_err();
+            let is_refused = matches!(error, TokenError::Malformed)
+                || matches!(error, TokenError::Unreadable { claim, .. } if claim == name);
+            assert!(is_refused, "{name} {value}: {error:?}");
+        }
+    }
+}
+
+#[test]
+fn no_writing_of_scope_but_words_with_spaces_grants_one() {
+    for scope in
+        ["", " ", "jobs:write,admin:write", "jobs:write\tadmin:write", "JOBS:WRITE", "jobs:*", "*"]
+    {
+        let caller = verdict(&json!({ "scope": scope })).unwrap();
+        assert!(caller.scopes.is_empty(), "{scope:?}");
+    }
+    // Other claims that some providers use count for nothing.
+    for name in ["scp", "scopes", "Scope", "roles", "permissions"] {
+        let caller = verdict(&json!({ "scope": null, name: "admin:write" })).unwrap();
+        assert!(caller.scopes.is_empty(), "{name}");
     }
 }
 

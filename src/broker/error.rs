@@ -17,7 +17,7 @@ pub enum BrokerError {
     #[error(
         "the local Kafka needs Java 17 or newer ({found}). Three ways out: \
          install it (for example `apt-get install openjdk-17-jre-headless`); \
-         or start Kafka in containers (`docker compose -f docker-compose.kafka.yml up -d`); \
+         or start Kafka in containers (`docker compose -f docker-compose.kafka-only.yml up -d`); \
          or name a Kafka that runs elsewhere in KAFKA_BROKERS"
     )]
     JavaMissing {

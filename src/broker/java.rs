@@ -99,7 +99,7 @@ mod tests {
         let error = choose(nowhere).await.expect_err("there is no such java").to_string();
         for way in [
             "openjdk-17-jre-headless",
-            "docker-compose.kafka.yml",
+            "docker-compose.kafka-only.yml",
             "KAFKA_BROKERS",
             "/nonexistent/bin/java",
         ] {

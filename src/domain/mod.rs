@@ -16,6 +16,7 @@ pub mod id;
 pub mod json;
 pub mod key;
 pub mod lag_status;
+pub mod offset_map;
 pub mod offsets;
 pub mod outage;
 pub mod pace;

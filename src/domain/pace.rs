@@ -31,8 +31,8 @@ impl Pace {
 
     /// An attempt has started.
     pub fn started(&mut self, now_ms: i64) {
-        let now_us = now_ms.saturating_mul(1_000);
-        self.due_us = self.due_us.max(now_us).saturating_add(self.interval_us);
+        let started_us = now_ms.saturating_mul(1_000);
+        self.due_us = self.due_us.max(started_us).saturating_add(self.interval_us);
     }
 }
 

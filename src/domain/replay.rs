@@ -149,6 +149,8 @@ struct Part {
     span: ReplaySpan,
     /// The fates of records at or above the position, which finish in any order.
     above: BTreeMap<i64, Fate>,
+    /// One past the highest offset that has arrived.
+    seen: i64,
     /// Kafka has shown everything up to the end: what is still missing does not exist.
     is_read: bool,
     /// Records that arrived and have not come to their end.
@@ -166,7 +168,8 @@ impl Tally {
     /// Goes on from these positions with what was counted below them.
     pub fn new(spans: impl IntoIterator<Item = ReplaySpan>, counts: Counts) -> Self {
         let parts = spans.into_iter().map(|span| {
-            let part = Part { span, above: BTreeMap::new(), is_read: false, open: 0 };
+            let (above, seen) = (BTreeMap::new(), span.position);
+            let part = Part { span, above, seen, is_read: false, open: 0 };
             (span.partition, part)
         });
         Self { parts: parts.collect(), counts }
@@ -179,9 +182,11 @@ impl Tally {
             part.is_read = true;
             return false;
         }
-        if offset < part.span.position {
+        // A fetch after a pause may bring a record again.
+        if offset < part.seen {
             return false;
         }
+        part.seen = offset + 1;
         part.open += 1;
         true
     }
@@ -245,6 +250,7 @@ impl Tally {
     pub fn restart(&mut self) {
         for part in self.parts.values_mut() {
             part.above.clear();
+            part.seen = part.span.position;
             part.is_read = false;
             part.open = 0;
         }
@@ -315,6 +321,7 @@ mod tests {
         for offset in 0..3 {
             assert!(tally.arrived(0, offset));
         }
+        assert!(!tally.arrived(0, 2), "it has come already");
         tally.settled(0, 0, Fate::Done);
         tally.settled(0, 2, Fate::Done);
         tally.reached(0, 1);

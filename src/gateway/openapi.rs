@@ -20,7 +20,7 @@ use crate::domain::catalog::{Catalog, RecordKind, RecordType};
     ),
     tags(
         (name = "producing", description = "Enqueue jobs, publish events"),
-        (name = "operating", description = "Dead letters, lag, statistics, topics, offsets, the audit"),
+        (name = "operating", description = "Dead letters, replays, lag, statistics, topics, offsets, the audit"),
         (name = "health", description = "Is it alive, would it accept a job, what has it done")
     )
 )]

@@ -15,8 +15,8 @@ use crate::domain::catalog::Refusal;
 use crate::domain::fault::{Fault, quoted};
 use crate::kafka::KafkaFault;
 use crate::operations::{
-    EnqueueError, LagError, LetterError, ReplayLetterError, ResetError, StatsError, StatusError,
-    TopicError,
+    EnqueueError, LagError, LetterError, OPEN_REPLAYS_MAX, ReplayError, ReplayLetterError,
+    ResetError, StatsError, StatusError, TopicError,
 };
 use crate::store::StoreError;
 
@@ -362,6 +362,45 @@ impl From<ReplayLetterError> for Problem {
                 Self::conflict("not-replayable", format!("It cannot be replayed: {detail}"))
             }
             ReplayLetterError::Enqueue(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReplayError> for Problem {
+    fn from(error: ReplayError) -> Self {
+        let fault = |pointer: String| {
+            Self::invalid_payload(vec![Fault { pointer, detail: error.to_string() }])
+        };
+        match error {
+            ReplayError::UnknownTopic(topic) => Self::not_found(
+                "unknown-topic",
+                format!(
+                    "The catalog has no topic {} of jobs or events; see GET /catalog",
+                    quoted(&topic)
+                ),
+            ),
+            ReplayError::NoPartition(_) => fault("/partitions".to_owned()),
+            ReplayError::NoHandler { .. } => fault("/handler".to_owned()),
+            ReplayError::OutOfBounds { edge, .. } => fault(format!("/{edge}/offset")),
+            ReplayError::GroupOfWorkers(_) => fault("/group".to_owned()),
+            ReplayError::GroupInUse(group) => Self::conflict(
+                "group-in-use",
+                format!("The group {group} has members, or an open replay; name another one"),
+            ),
+            ReplayError::TooMany => Self::conflict(
+                "too-many-replays",
+                format!("{OPEN_REPLAYS_MAX} replays have not ended; wait, or cancel some"),
+            ),
+            ReplayError::Unknown(_) => Self::not_found(
+                "unknown-replay",
+                "There is no replay of this id, or not any more; see GET /admin/replays",
+            ),
+            ReplayError::Ended(state) => {
+                Self::conflict("replay-ended", format!("The replay is {} already", state.as_str()))
+            }
+            ReplayError::OutcomeUnknown => Self::unknown_change(),
+            ReplayError::Kafka(error) => error.into(),
+            ReplayError::Store(error) => error.into(),
         }
     }
 }

@@ -16,9 +16,10 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::access::Routes;
 use super::endpoints::{
-    add_partitions, discard_dead_letter, enqueue_job, get_catalog, get_dead_letter, get_job_status,
-    get_lag, get_metrics, get_stats, get_topics, health, list_audit, list_dead_letters,
-    publish_event, rebuild_dead_letter_index, replay_dead_letter, reset_offsets, validate_payload,
+    add_partitions, cancel_replay, discard_dead_letter, enqueue_job, get_catalog, get_dead_letter,
+    get_job_status, get_lag, get_metrics, get_replay, get_stats, get_topics, health, list_audit,
+    list_dead_letters, list_replays, publish_event, rebuild_dead_letter_index, replay_dead_letter,
+    reset_offsets, start_replay, validate_payload,
 };
 use super::problem::Problem;
 use super::{Metrics, Readiness, Services, loopback, openapi};
@@ -47,6 +48,10 @@ pub(super) fn routes(verifier: Option<Arc<Verifier>>) -> Routes {
         .scoped(AdminRead, routes!(get_topics::get_topic))
         .scoped(AdminWrite, routes!(add_partitions::add_partitions))
         .scoped(AdminWrite, routes!(reset_offsets::reset_offsets))
+        .scoped(AdminWrite, routes!(start_replay::start_replay))
+        .scoped(AdminRead, routes!(list_replays::list_replays))
+        .scoped(AdminRead, routes!(get_replay::get_replay))
+        .scoped(AdminWrite, routes!(cancel_replay::cancel_replay))
         .scoped(AdminRead, routes!(list_audit::list_audit))
         .open(routes!(get_metrics::get_metrics))
         .open(routes!(health::live))

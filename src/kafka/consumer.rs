@@ -5,13 +5,16 @@
 //! in order. A revocation waits for the owner's answer (the offsets to commit) before the
 //! partitions are let go.
 
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::{mpsc, oneshot};
 
@@ -27,6 +30,8 @@ const POLL: Duration = Duration::from_millis(100);
 /// How long a revocation waits for the jobs of its partitions, with a second to spare over
 /// what the owner allows itself.
 const REVOKE_WAIT: Duration = Duration::from_secs(6);
+/// How long Kafka may take to tell what the group has committed, while its records wait.
+const ASK_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the end of the membership may take.
 const CLOSE_WAIT: Duration = Duration::from_secs(8);
 /// Events between the thread and its owner. Records are bounded by the owner's pauses; this
@@ -47,8 +52,9 @@ const MEMBER: [(&str, &str); 4] = [
 /// What happened to a member of a group.
 #[derive(Debug)]
 pub enum ConsumerEvent {
-    /// Partitions were given to this member.
-    Assigned(Vec<PartitionId>),
+    /// Partitions were given to this member, each with the group's last commit, as far as
+    /// Kafka tells it.
+    Assigned(Vec<(PartitionId, Option<Commit>)>),
     /// Partitions are about to be taken away. They stay until the revocation is answered.
     Revoking(Revocation),
     /// Partitions were lost: somebody else may have them already. Nothing can be committed.
@@ -59,6 +65,15 @@ pub enum ConsumerEvent {
     End(i32),
     /// The membership is over for good: another member has this one's instance id.
     Fatal(String),
+}
+
+/// A commit of one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// The first offset that is not finished.
+    pub offset: i64,
+    /// What Kafka keeps with it: at most 4,096 bytes, unless the cluster says otherwise.
+    pub note: String,
 }
 
 /// Which group to join, and how.
@@ -81,12 +96,12 @@ pub struct Membership<'a> {
 pub struct Revocation {
     /// Which.
     pub partitions: Vec<PartitionId>,
-    answer: std::sync::mpsc::SyncSender<Vec<(PartitionId, i64)>>,
+    answer: std::sync::mpsc::SyncSender<Vec<(PartitionId, Commit)>>,
 }
 
 impl Revocation {
     /// Lets the partitions go, after committing these offsets.
-    pub fn let_go(self, offsets: Vec<(PartitionId, i64)>) {
+    pub fn let_go(self, offsets: Vec<(PartitionId, Commit)>) {
         // The thread waits for a bounded time; an answer that comes later has no use.
         let _ = self.answer.try_send(offsets);
     }
@@ -137,12 +152,13 @@ impl ConsumerContext for Context {
         }
     }
 
-    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             // An empty one too: it says that the group was joined.
             Rebalance::Assign(list) => {
                 self.troubles.over();
-                let _ = self.events.blocking_send(ConsumerEvent::Assigned(ids(list)));
+                let assigned = with_commits(consumer, ids(list));
+                let _ = self.events.blocking_send(ConsumerEvent::Assigned(assigned));
             }
             Rebalance::Error(error) => tracing::warn!(%error, "rebalance"),
             Rebalance::Revoke(_) => {}
@@ -160,18 +176,69 @@ fn ids(list: &TopicPartitionList) -> Vec<PartitionId> {
         .collect()
 }
 
+/// What the group has committed in these partitions. Where Kafka does not tell, more records
+/// run again than need be, and no harm is done.
+fn with_commits(
+    consumer: &BaseConsumer<Context>,
+    partitions: Vec<PartitionId>,
+) -> Vec<(PartitionId, Option<Commit>)> {
+    let list = list_of(&partitions);
+    let commits: HashMap<PartitionId, Commit> = match consumer.committed_offsets(list, ASK_TIMEOUT)
+    {
+        Ok(list) => list.elements().iter().filter_map(commit_of).collect(),
+        Err(error) => {
+            tracing::debug!(%error, "the notes of a group's commits are not known");
+            HashMap::new()
+        }
+    };
+    let with_commit = |id: PartitionId| {
+        let commit = commits.get(&id).cloned();
+        (id, commit)
+    };
+    partitions.into_iter().map(with_commit).collect()
+}
+
+fn commit_of(element: &TopicPartitionListElem<'_>) -> Option<(PartitionId, Commit)> {
+    let Offset::Offset(offset) = element.offset() else { return None };
+    // Any client of the group may have written it, and rdkafka panics where it is not UTF-8.
+    let note = catch_unwind(AssertUnwindSafe(|| element.metadata().to_owned()));
+    let id = PartitionId { topic: element.topic().into(), partition: element.partition() };
+    Some((id, Commit { offset, note: note.unwrap_or_default() }))
+}
+
+/// Commits with the notes; without them where they are longer than this cluster keeps.
 fn commit(
     consumer: &BaseConsumer<Context>,
-    offsets: &[(PartitionId, i64)],
+    commits: &[(PartitionId, Commit)],
 ) -> Result<(), KafkaError> {
-    if offsets.is_empty() {
+    if commits.is_empty() {
         return Ok(());
     }
-    let mut list = TopicPartitionList::with_capacity(offsets.len());
-    for (id, next_offset) in offsets {
-        list.add_partition_offset(&id.topic, id.partition, Offset::Offset(*next_offset))?;
+    let result = consumer.commit(&commit_list(commits, true)?, CommitMode::Sync);
+    match result {
+        Err(error) if error.rdkafka_error_code() == Some(Code::OffsetMetadataTooLarge) => {
+            tracing::debug!(%error, "committed without notes");
+            consumer.commit(&commit_list(commits, false)?, CommitMode::Sync)
+        }
+        result => result,
     }
-    consumer.commit(&list, CommitMode::Sync)
+}
+
+fn commit_list(
+    commits: &[(PartitionId, Commit)],
+    has_notes: bool,
+) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::with_capacity(commits.len());
+    for (id, commit) in commits {
+        list.add_partition_offset(&id.topic, id.partition, Offset::Offset(commit.offset))?;
+        if has_notes
+            && !commit.note.is_empty()
+            && let Some(mut element) = list.find_partition(&id.topic, id.partition)
+        {
+            element.set_metadata(&commit.note);
+        }
+    }
+    Ok(list)
 }
 
 impl GroupConsumer {
@@ -216,12 +283,12 @@ impl GroupConsumer {
     /// Commits offsets: for each partition the first one that is not finished.
     pub fn commit(
         &self,
-        offsets: Vec<(PartitionId, i64)>,
+        commits: Vec<(PartitionId, Commit)>,
     ) -> impl Future<Output = Result<(), KafkaFault>> + Send + use<> {
         let client = self.client();
         async move {
             let client = client?;
-            tokio::task::spawn_blocking(move || commit(&client, &offsets))
+            tokio::task::spawn_blocking(move || commit(&client, &commits))
                 .await
                 .map_err(|_| KafkaFault::Stopping)?
                 .map_err(KafkaFault::failed("commit offsets"))

@@ -110,6 +110,13 @@ impl Producer {
         match delivery.await {
             Ok(Ok(delivered)) => {
                 locked(&shared.reachability).answered(shared.clock.now_ms());
+                if delivered.offset < 0 {
+                    // librdkafka takes a record for written because a later one was, although
+                    // the broker may have refused it: a partition whose leader has just come
+                    // takes the second request of a new producer without the first one.
+                    shared.counters.errors.fetch_add(1, Ordering::Relaxed);
+                    return Err(ProduceError::Unknown(None));
+                }
                 let bytes = record.key.as_ref().map_or(0, Vec::len)
                     + record.value.as_ref().map_or(0, Vec::len);
                 shared.counters.messages.fetch_add(1, Ordering::Relaxed);
@@ -249,3 +256,7 @@ fn build(
     Client::from_config_and_context(&config, context)
         .map_err(KafkaFault::failed("set up a producer"))
 }
+
+#[cfg(test)]
+#[path = "producer_test.rs"]
+mod tests;

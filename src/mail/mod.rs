@@ -43,9 +43,9 @@ pub use templates::{
 };
 
 /// How long one delivery may take, whatever it waits for: a place among the connections, the
-/// server, the disk. Whoever is that slow is away for every mail, so it must be over before
-/// the 30 s of an attempt are, which would blame this one.
-pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(25);
+/// server, the disk. The sum of what its steps may take, so that a server which is slow at each
+/// of them is let finish: giving up after the content can mean that the mail arrives twice.
+pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(170);
 
 /// Where mails go.
 #[derive(Debug, Clone)]

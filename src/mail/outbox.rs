@@ -5,14 +5,10 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use uuid::Uuid;
 
 use super::{MailError, SendError};
-
-/// Tells apart the temporary files of two writers in this process.
-static WRITES: AtomicU64 = AtomicU64::new(0);
 
 /// Mails hold links that log people in: only the owner reads them.
 const FILE_MODE: u32 = 0o600;
@@ -76,8 +72,9 @@ fn create_dir(dir: &Path) -> io::Result<()> {
 /// the new one or none, never half of one.
 fn write_whole(dir: &Path, message_id: Uuid, message: &[u8]) -> io::Result<PathBuf> {
     create_dir(dir)?;
-    let number = WRITES.fetch_add(1, Ordering::Relaxed);
-    let temporary = dir.join(format!(".{message_id}.{}.{number}.tmp", std::process::id()));
+    // Tells apart two writers of one mail. By chance, since a number of the process would not do:
+    // workers in containers may share the directory, and each of them is process 1.
+    let temporary = dir.join(format!(".{message_id}.{:016x}.tmp", rand::random::<u64>()));
     let path = dir.join(format!("{message_id}.eml"));
     let written = write_synced(&temporary, message).and_then(|()| fs::rename(&temporary, &path));
     if let Err(error) = written {

@@ -25,19 +25,22 @@ pub(super) async fn run(
     attempt: u32,
     timeout: Duration,
 ) -> Outcome {
-    let job = match job_of(runnable, record, scope, attempt) {
-        Ok(job) => job,
-        Err(failure) => return Outcome::Fail(failure),
+    let attempt = async {
+        let job = match job_of(runnable, record, scope, attempt) {
+            Ok(job) => job,
+            Err(failure) => return Outcome::Fail(failure),
+        };
+        let outcome = tokio::time::timeout(timeout, runnable.handler.run(&job)).await;
+        outcome.unwrap_or_else(|_| {
+            let message = format!("the attempt took longer than {} s", timeout.as_secs());
+            Outcome::Retry(Failure::new("timeout", message))
+        })
     };
-    let run = AssertUnwindSafe(runnable.handler.run(&job)).catch_unwind();
-    match tokio::time::timeout(timeout, run).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(panic)) => Outcome::Retry(Failure::new("panic", panic_message(panic.as_ref()))),
-        Err(_) => Outcome::Retry(Failure::new(
-            "timeout",
-            format!("the attempt took longer than {} s", timeout.as_secs()),
-        )),
-    }
+    // What checks the payload is behind the boundary too: a report that never came would hold
+    // the key, and a place among the running, for ever.
+    AssertUnwindSafe(attempt).catch_unwind().await.unwrap_or_else(|panic| {
+        Outcome::Retry(Failure::new("panic", panic_message(panic.as_ref())))
+    })
 }
 
 /// The job in a record. Any client may have written it, so anything may be wrong.

@@ -17,10 +17,12 @@ use super::{PoolSettings, Runnable, WorkerParts};
 use crate::domain::counters::TypeCounters;
 use crate::domain::dispatch::{Arrival, Dispatcher, End, PartitionId, Ticket, Verdict};
 use crate::domain::handler::Outcome;
+use crate::domain::offset_map::DoneRanges;
+use crate::domain::offsets::Progress;
 use crate::domain::pace::Pace;
 use crate::domain::record::Record;
 use crate::domain::replay::Fate;
-use crate::kafka::{ConsumerEvent, GroupConsumer, KafkaFault, Membership, Revocation};
+use crate::kafka::{Commit, ConsumerEvent, GroupConsumer, KafkaFault, Membership, Revocation};
 
 /// How often finished offsets are committed: what a crash makes run again.
 const COMMIT_EVERY: Duration = Duration::from_millis(500);
@@ -37,7 +39,7 @@ pub(super) struct Group {
     reports: mpsc::UnboundedReceiver<Report>,
     dispatcher: Dispatcher<Record>,
     pace: Option<Pace>,
-    committed: HashMap<PartitionId, i64>,
+    committed: HashMap<PartitionId, Commit>,
     is_committing: bool,
     revocation: Option<(Revocation, Instant)>,
     is_leaving: bool,
@@ -200,14 +202,14 @@ impl Group {
             return;
         }
         self.tell();
-        let offsets: Vec<(PartitionId, i64)> = self
+        let commits: Vec<(PartitionId, Commit)> = self
             .dispatcher
-            .committable()
+            .progress()
             .filter(|(id, _)| revocation.partitions.contains(id))
-            .map(|(id, offset)| (id.clone(), offset))
+            .map(|(id, progress)| (id.clone(), commit_of(&progress)))
             .collect();
         self.forget(&revocation.partitions);
-        revocation.let_go(offsets);
+        revocation.let_go(commits);
     }
 
     fn forget(&mut self, partitions: &[PartitionId]) {
@@ -242,8 +244,12 @@ impl Group {
             ConsumerEvent::Assigned(partitions) => {
                 tracing::info!(group = self.name, count = partitions.len(), "partitions assigned");
                 self.is_joined.store(true, Ordering::Release);
-                self.runner.terms.assigned();
-                self.dispatcher.assigned(partitions);
+                let passes_over_done = self.runner.terms.assigned();
+                self.dispatcher.assigned(partitions.into_iter().map(|(id, commit)| {
+                    let read = |commit: Commit| DoneRanges::decode(commit.offset, &commit.note);
+                    let done = commit.filter(|_| passes_over_done).map(read);
+                    (id, done.unwrap_or_default())
+                }));
             }
             ConsumerEvent::Revoking(revocation) => {
                 tracing::info!(
@@ -304,10 +310,10 @@ impl Group {
                     self.runner.terms.settled(&record, Fate::Failed);
                 }
             }
-            Report::Committed { offsets, result } => {
+            Report::Committed { commits, result } => {
                 self.is_committing = false;
                 match result {
-                    Ok(()) => self.committed.extend(offsets),
+                    Ok(()) => self.committed.extend(commits),
                     // A rebalance, or Kafka is away: the next tick tries again.
                     Err(error) => tracing::debug!(group = self.name, %error, "commit"),
                 }
@@ -370,8 +376,8 @@ impl Group {
 
     /// Tells the terms how far the group is.
     fn tell(&self) {
-        for (id, offset) in self.dispatcher.committable() {
-            self.runner.terms.reached(id.partition, offset);
+        for (id, progress) in self.dispatcher.progress() {
+            self.runner.terms.reached(id.partition, progress.offset);
         }
         let outage = self.dispatcher.outages().next();
         self.runner.terms.waits_for(outage.map(|(_, outage)| outage.reason.as_str()));
@@ -382,23 +388,30 @@ impl Group {
         if self.is_committing {
             return;
         }
-        let offsets: Vec<(PartitionId, i64)> = self
+        let commits: Vec<(PartitionId, Commit)> = self
             .dispatcher
-            .committable()
-            .filter(|(id, offset)| self.committed.get(*id) != Some(offset))
-            .map(|(id, offset)| (id.clone(), offset))
+            .progress()
+            .map(|(id, progress)| (id.clone(), commit_of(&progress)))
+            .filter(|(id, commit)| self.committed.get(id) != Some(commit))
             .collect();
-        if offsets.is_empty() {
+        if commits.is_empty() {
             return;
         }
         self.is_committing = true;
-        let commit = self.consumer.commit(offsets.clone());
+        let commit = self.consumer.commit(commits.clone());
         let reports = self.runner.reports.clone();
         self.runner.tracker.spawn(async move {
             let result = commit.await;
-            let _ = reports.send(Report::Committed { offsets, result });
+            let _ = reports.send(Report::Committed { commits, result });
         });
     }
+}
+
+/// A commit that says also what is done above its offset. Where that is more than Kafka keeps,
+/// some of it runs again after a crash.
+fn commit_of(progress: &Progress) -> Commit {
+    let note = progress.done_above.encode(progress.offset).unwrap_or_default();
+    Commit { offset: progress.offset, note }
 }
 
 fn count(counters: &TypeCounters, outcome: &Outcome, verdict: &Verdict) {

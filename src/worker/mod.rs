@@ -44,11 +44,12 @@ pub struct PoolSettings {
 }
 
 impl PoolSettings {
-    /// 30 s is what a mail server or a webhook may take; 10 s to drain leave room for the
-    /// rest of a stop within 25 s.
+    /// An attempt's limit is a backstop, longer than what a handler allows itself: a mail may
+    /// take [`DELIVERY_TIMEOUT`](crate::mail::DELIVERY_TIMEOUT). 10 s to drain leave room for
+    /// the rest of a stop within 25 s.
     pub const DEFAULT: Self = Self {
         limits: Limits::DEFAULT,
-        attempt_timeout: Duration::from_secs(30),
+        attempt_timeout: Duration::from_mins(3),
         drain_timeout: Duration::from_secs(10),
     };
 }

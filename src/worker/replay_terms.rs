@@ -91,8 +91,10 @@ impl Terms for ReplayTerms {
         })
     }
 
-    fn assigned(&self) {
+    /// Its counts belong to its positions, so everything above them runs again.
+    fn assigned(&self) -> bool {
         self.tally().restart();
+        false
     }
 
     fn settled(&self, record: &Record, fate: Fate) {

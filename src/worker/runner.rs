@@ -17,7 +17,7 @@ use crate::domain::counters::TypeCounters;
 use crate::domain::dispatch::{PartitionId, Start, Ticket};
 use crate::domain::handler::{Failure, Outcome};
 use crate::domain::record::Record;
-use crate::kafka::KafkaFault;
+use crate::kafka::{Commit, KafkaFault};
 use crate::operations::Undertaker;
 
 /// What a task reports. There are never more than jobs running and letters being written,
@@ -25,7 +25,7 @@ use crate::operations::Undertaker;
 pub(super) enum Report {
     Ended { ticket: Ticket, record: Arc<Record>, outcome: Outcome },
     Buried { ticket: Ticket, record: Arc<Record>, is_buried: bool },
-    Committed { offsets: Vec<(PartitionId, i64)>, result: Result<(), KafkaFault> },
+    Committed { commits: Vec<(PartitionId, Commit)>, result: Result<(), KafkaFault> },
 }
 
 /// What tasks need; cheap to clone.

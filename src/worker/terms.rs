@@ -36,8 +36,11 @@ pub(super) trait Terms: Send + Sync + 'static {
         stop: &'a CancellationToken,
     ) -> BoxFuture<'a, bool>;
 
-    /// Partitions were given to this member.
-    fn assigned(&self) {}
+    /// Partitions were given to this member. Returns whether records that are done above the
+    /// group's commit are passed over.
+    fn assigned(&self) -> bool {
+        true
+    }
 
     /// A record that was admitted to run has come to its end.
     fn settled(&self, _record: &Record, _fate: Fate) {}

@@ -5,6 +5,8 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "what cannot be read fails the test")]
 
 mod check;
+mod deployment;
+mod links;
 mod paths;
 mod planted;
 mod settings;

@@ -46,6 +46,25 @@ fn every_setting_is_documented_with_its_variable_and_default() {
 }
 
 #[test]
+fn the_readme_s_table_says_the_same() {
+    let (readme, document) = (read("README.md"), read("docs/configuration.md"));
+    let (_, table) = readme.split_once("## Settings\n").expect("its settings");
+    let rows = table.lines().take_while(|line| !line.starts_with("## "));
+    let rows: Vec<&str> = rows.filter(|line| line.starts_with("| `")).collect();
+    assert_eq!(rows.len(), 10, "the README was not understood");
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [_, variable, default, ..] = cells[..] else { panic!("not a row: {row}") };
+        let known = document.lines().find(|line| line.contains(&format!("| {variable} |")));
+        let known = known.unwrap_or_else(|| panic!("docs/configuration.md has no {variable}"));
+        // A default in words is said in other words there.
+        if default.starts_with('`') {
+            assert!(known.contains(default), "{variable}: {known}");
+        }
+    }
+}
+
+#[test]
 fn settings_are_read_off_their_attributes() {
     let code = "#[arg(long, env = \"A_B\", default_value = \"x\")]\n pub(super) a_b: X,
         #[arg(long = \"c-d\", value_name = \"N\")]\n cs: Vec<X>,";

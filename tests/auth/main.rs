@@ -10,6 +10,8 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod forged;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -37,7 +39,7 @@ enum Rule {
 use Rule::{AnyToken, Open, Scope};
 
 /// Every endpoint, whom it serves, and what it answers to `{}` from such a caller.
-const RULES: [(&str, &str, Rule, u16); 23] = [
+const RULES: [(&str, &str, Rule, u16); 27] = [
     ("POST", "/jobs/{type}", Scope("jobs:write"), 422),
     ("POST", "/jobs/{type}/validate", Scope("jobs:write"), 422),
     ("POST", "/events/{topic}", Scope("events:write"), 422),
@@ -57,6 +59,10 @@ const RULES: [(&str, &str, Rule, u16); 23] = [
     ("GET", "/admin/topics/{topic}", Scope("admin:read"), 404),
     ("POST", "/admin/topics/{topic}/partitions", Scope("admin:write"), 400),
     ("POST", "/admin/groups/{group}/offsets", Scope("admin:write"), 400),
+    ("POST", "/admin/replays", Scope("admin:write"), 400),
+    ("GET", "/admin/replays", Scope("admin:read"), 200),
+    ("GET", "/admin/replays/{id}", Scope("admin:read"), 404),
+    ("POST", "/admin/replays/{id}/cancel", Scope("admin:write"), 404),
     ("GET", "/admin/audit", Scope("admin:read"), 200),
     ("GET", "/metrics", Open, 200),
     ("GET", "/health/live", Open, 200),
@@ -88,6 +94,9 @@ async fn every_endpoint_asks_for_its_scope() {
         endpoint.knows_scopes(rule, status).await;
     }
     what_is_no_endpoint_needs_no_token(&jobgate).await;
+    forged::each_claim_counts(&jobgate).await;
+    forged::no_trick_with_header_or_signature_works(&jobgate).await;
+    forged::a_token_stands_in_one_place(&jobgate).await;
     a_large_body_without_a_token_is_answered(&jobgate).await;
     the_caller_is_the_producer(&jobgate).await;
     public_keys_work(&jobgate.brokers()).await;
@@ -310,13 +319,12 @@ async fn producer_of(brokers: &str, receipt: &Value) -> String {
 /// A key as a file and as text; tokens by `jobgate token --private-key`.
 async fn public_keys_work(brokers: &str) {
     let dir = tempfile::tempdir().expect("a directory");
-    for (algorithm, as_file) in [("ED25519", true), ("EC", false)] {
-        let (private, public) = key_pair(dir.path(), algorithm);
-        let public = if as_file {
-            public.display().to_string()
-        } else {
-            std::fs::read_to_string(public).expect("PEM")
-        };
+    for (algorithm, name, as_file) in
+        [("ED25519", "EdDSA", true), ("EC", "ES256", false), ("RSA", "RS256", true)]
+    {
+        let (private, file) = key_pair(dir.path(), algorithm);
+        let pem = std::fs::read_to_string(&file).expect("PEM");
+        let public = if as_file { file.display().to_string() } else { pem.clone() };
         let jobgate = Jobgate::start(Options {
             brokers: Some(brokers.to_owned()),
             env: vec![
@@ -339,6 +347,7 @@ async fn public_keys_work(brokers: &str) {
             let answer = jobgate.send(request).await;
             assert_eq!(answer.status, status, "{algorithm}: {}", answer.text);
         }
+        forged::a_public_key_signs_nothing(&jobgate, name, &pem).await;
     }
 }
 

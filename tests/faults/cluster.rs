@@ -9,7 +9,7 @@ use super::harness::{Jobgate, Options, until};
 use super::ledger::{
     Ledger, VERIFICATIONS, dead_letters, kafka_tool, number_of, outbox, records, until_mailed,
 };
-use super::load::{Load, Outcome, Shape};
+use super::load::{Load, Outcome, Shape, VERIFICATION};
 use super::outside_kafka;
 
 /// A new leader is chosen once the lost one's session of 6 s is over.
@@ -38,6 +38,7 @@ async fn a_lost_broker_of_three_costs_no_job_and_two_lost_ones_no_lie() {
     }
 
     let shape = Shape {
+        types: VERIFICATION,
         jobs: 100_000,
         clients: 16,
         jobs_per_key: 100,

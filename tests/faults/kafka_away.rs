@@ -14,7 +14,7 @@ use super::harness::{Jobgate, Options, until, uuid, verification};
 use super::ledger::{
     Ledger, VERIFICATIONS, dead_letters, number_of, outbox, records, until_mailed,
 };
-use super::load::{Load, Outcome, Shape};
+use super::load::{Load, Outcome, Shape, VERIFICATION};
 use super::outside_kafka;
 
 /// How long Kafka is away.
@@ -101,6 +101,7 @@ async fn a_kafka_that_is_away_for_20_s_costs_no_job_and_nobody_is_lied_to() {
 #[expect(clippy::too_many_lines, reason = "one outage from its begin to its end")]
 async fn run(kafka: &mut LocalKafka, jobgate: &Jobgate, how: How, former: &mut HashSet<Uuid>) {
     let shape = Shape {
+        types: VERIFICATION,
         jobs: 100_000,
         clients: 16,
         jobs_per_key: 100,

@@ -11,7 +11,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::harness::{Jobgate, until};
-use super::load::{Entry, Outcome, number_in};
+use super::load::{EVERY_MAIL, Entry, Outcome, number_in};
 
 pub(crate) const VERIFICATIONS: &str = "waitlist.email.verification";
 
@@ -68,6 +68,35 @@ impl Ledger {
         assert!(may, "{}: {what} {id} of job {number}, which was answered {outcome:?}", self.name);
     }
 
+    /// No dead letter but of a job that cannot be run, at once; and none whose sender was
+    /// told that nothing was written.
+    pub(crate) fn assert_only_poison_is_buried(
+        &self,
+        letters: &[Value],
+        mails: &HashMap<Uuid, usize>,
+    ) {
+        // A letter may come twice where a kill came between the letter and the commit.
+        for letter in letters {
+            assert_eq!(
+                letter["error"]["class"], "missing_data",
+                "a good job is a dead letter: {letter}"
+            );
+            assert_eq!(letter["attempts"], 1, "poison is not tried again: {letter}");
+            assert!(!mails.contains_key(&message_id(letter)), "mailed and buried: {letter}");
+        }
+        let owed: HashSet<_> = self.owed_letters().into_iter().collect();
+        let buried: HashSet<_> = letters.iter().map(message_id).collect();
+        let untold = buried.difference(&owed).count();
+        let unknown = self.entries.iter().filter(|entry| {
+            entry.is_poison && matches!(entry.outcome, Outcome::Unknown(_) | Outcome::NoAnswer)
+        });
+        let unknown = unknown.count();
+        assert!(
+            untold <= unknown,
+            "{untold} dead letters of jobs nobody accepted, {unknown} possible"
+        );
+    }
+
     /// Prints the figures, each with what it counts.
     pub(crate) fn print(&self, more: &[(&str, usize)]) {
         let mut figures = vec![
@@ -87,21 +116,32 @@ impl Ledger {
 
 /// Waits until each of these jobs has its mail in the outbox.
 pub(crate) async fn until_mailed(jobgate: &Jobgate, ids: &[Uuid], limit: Duration) {
+    until_mailed_by(&[jobgate], ids, limit).await;
+}
+
+/// Waits until each of these jobs has its mail in the outbox of one of these workers.
+pub(crate) async fn until_mailed_by(workers: &[&Jobgate], ids: &[Uuid], limit: Duration) {
+    let is_mailed = |id: &Uuid| workers.iter().any(|w| w.mail_path(&id.to_string()).exists());
     let mut missing: Vec<Uuid> = ids.to_vec();
     let begun = Instant::now();
     while !missing.is_empty() {
-        missing.retain(|id| !jobgate.mail_path(&id.to_string()).exists());
+        missing.retain(|id| !is_mailed(id));
         if begun.elapsed() > limit {
-            let kept = records(&jobgate.brokers(), VERIFICATIONS).await;
+            let mut kept = Vec::new();
+            for job_type in EVERY_MAIL {
+                let topic = format!("waitlist.{job_type}");
+                kept.extend(records(&workers[0].brokers(), &topic).await);
+            }
             let places: Vec<_> = missing
                 .iter()
                 .map(|id| (id, kept.iter().find(|kept| kept.id == *id).map(|kept| &kept.place)))
                 .collect();
-            let log = std::fs::read_to_string(jobgate.dir.path().join("jobgate.log"));
-            println!("{}", log.unwrap_or_default());
+            for worker in workers {
+                println!("{}", worker.log());
+            }
             panic!(
                 "lost: {} of {} accepted jobs have no mail after {limit:?}; each with its \
-                 partition and offset, if it is in Kafka: {places:?}",
+                 place, if it is in Kafka: {places:?}",
                 missing.len(),
                 ids.len(),
             );
@@ -156,8 +196,8 @@ pub(crate) async fn until_buried(jobgate: &Jobgate, ids: &[Uuid], limit: Duratio
 #[derive(Debug)]
 pub(crate) struct Kept {
     pub(crate) id: Uuid,
-    /// Partition and offset.
-    pub(crate) place: (i32, i64),
+    /// Topic, partition and offset.
+    pub(crate) place: (String, i32, i64),
     pub(crate) value: Vec<u8>,
 }
 
@@ -198,7 +238,7 @@ fn read_all(brokers: &str, topic: &str) -> Vec<Kept> {
         let id = id.and_then(|id| std::str::from_utf8(id).ok()).expect("an id");
         kept.push(Kept {
             id: Uuid::parse_str(id).expect("a UUID"),
-            place: (message.partition(), message.offset()),
+            place: (topic.to_owned(), message.partition(), message.offset()),
             value: message.payload().expect("a value").to_vec(),
         });
         if left.get(&message.partition()).is_some_and(|high| message.offset() + 1 >= *high) {

@@ -17,12 +17,25 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What every client waits after an answer that was no 202, so that an outage does not eat
 /// all jobs at once.
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(1);
-/// One job in this many is poison: it lacks its link.
+/// One job in this many is poison: it lacks its recipient.
 const POISON_EVERY: usize = 50;
+
+/// The mails of most loads.
+pub(crate) const VERIFICATION: &[&str] = &["email.verification"];
+/// Every type of mail, by turns: the partitions of one topic may all be one worker's.
+pub(crate) const EVERY_MAIL: &[&str] = &[
+    "email.verification",
+    "email.welcome",
+    "email.position-update",
+    "email.reward-earned",
+    "email.milestone",
+];
 
 /// How much, and how fast.
 #[derive(Clone, Copy)]
 pub(crate) struct Shape {
+    /// The types of the jobs, by turns.
+    pub(crate) types: &'static [&'static str],
     /// Jobs in all.
     pub(crate) jobs: usize,
     /// Requests at once.
@@ -56,6 +69,7 @@ pub(crate) enum Outcome {
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) number: usize,
+    pub(crate) job_type: &'static str,
     pub(crate) is_poison: bool,
     pub(crate) begun: Instant,
     pub(crate) took: Duration,
@@ -108,6 +122,11 @@ impl Load {
         locked(&self.shared.entries).len()
     }
 
+    /// What has been answered so far.
+    pub(crate) fn so_far(&self) -> Vec<Entry> {
+        locked(&self.shared.entries).clone()
+    }
+
     pub(crate) async fn until_answered(&self, count: usize) {
         until(&format!("{count} answers"), Duration::from_mins(3), async || {
             (self.answered() >= count).then_some(())
@@ -150,10 +169,12 @@ impl Shared {
                 return;
             }
             let is_poison = self.shape.with_poison && number % POISON_EVERY == 7;
+            let job_type = self.shape.types[number % self.shape.types.len()];
             let begun = Instant::now();
-            let outcome = self.send(&self.job(number, is_poison)).await;
+            let outcome = self.send(job_type, &self.job(number, is_poison)).await;
             let is_accepted = matches!(outcome, Outcome::Accepted(_));
-            let entry = Entry { number, is_poison, begun, took: begun.elapsed(), outcome };
+            let took = begun.elapsed();
+            let entry = Entry { number, job_type, is_poison, begun, took, outcome };
             locked(&self.entries).push(entry);
             let pause = if is_accepted { self.shape.pause } else { PAUSE_AFTER_REFUSAL };
             tokio::time::sleep(pause).await;
@@ -164,13 +185,21 @@ impl Shared {
         let keys = (self.shape.jobs / self.shape.jobs_per_key).max(1);
         let user_id = Uuid::from_u128((number % keys) as u128).to_string();
         let mut job = super::harness::verification(&self.campaign_id, &user_id);
-        job["template_data"]["verification_link"] =
-            if is_poison { Value::Null } else { json!(link(number)) };
+        let data = job["template_data"].as_object_mut().expect("an object");
+        // Whatever the type, its mail has what it needs, and one of the links.
+        data.insert("verification_link".into(), json!(link(number)));
+        data.insert("referral_link".into(), json!(link(number)));
+        data.insert("new_position".into(), json!(7));
+        data.insert("reward_name".into(), json!("a mug"));
+        data.insert("milestone".into(), json!("ten friends"));
+        if is_poison {
+            data.remove("email");
+        }
         job
     }
 
-    async fn send(&self, job: &Value) -> Outcome {
-        let url = format!("{}/jobs/email.verification", locked(&self.base));
+    async fn send(&self, job_type: &str, job: &Value) -> Outcome {
+        let url = format!("{}/jobs/{job_type}", locked(&self.base));
         let response = match self.client.post(url).json(job).timeout(PATIENCE).send().await {
             Ok(response) => response,
             Err(error) if error.is_connect() => return Outcome::NotConnected,
@@ -179,12 +208,12 @@ impl Shared {
         let status = response.status();
         let has_retry_after = response.headers().contains_key("retry-after");
         let Ok(text) = response.text().await else { return Outcome::NoAnswer };
-        let id = || {
-            let body: Value = serde_json::from_str(&text).ok()?;
-            Uuid::parse_str(body["id"].as_str()?).ok()
-        };
-        match (status, id()) {
-            (StatusCode::ACCEPTED, Some(id)) => Outcome::Accepted(id),
+        let body: Value = serde_json::from_str(&text).unwrap_or_default();
+        let id = body["id"].as_str().and_then(|id| Uuid::parse_str(id).ok());
+        // A receipt without a place in Kafka is no receipt.
+        let has_place = body["offset"].as_u64().is_some();
+        match (status, id) {
+            (StatusCode::ACCEPTED, Some(id)) if has_place => Outcome::Accepted(id),
             (StatusCode::GATEWAY_TIMEOUT, Some(id)) => Outcome::Unknown(id),
             (StatusCode::SERVICE_UNAVAILABLE, _) => Outcome::Refused { has_retry_after },
             _ => Outcome::Other(status, text),

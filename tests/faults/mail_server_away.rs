@@ -9,7 +9,7 @@ use super::order::{Accepted, accepted, assert_order_per_key, mail_to, until_arri
 
 /// How long the server is stopped.
 const STOPPED: Duration = Duration::from_secs(12);
-/// How long it is frozen: longer than one attempt may take (30 s).
+/// How long it is frozen: longer than the server may take for a command (15 s).
 const FROZEN: Duration = Duration::from_secs(40);
 
 /// Jobs of some users, in turn, with an unknown recipient of its own key after each round.

@@ -11,17 +11,22 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../harness/postgres.rs"]
+mod postgres;
 
 mod client_gone;
 mod cluster;
+mod done_above;
 mod kafka_away;
 mod kills;
 mod ledger;
 mod load;
 mod mail_server;
 mod mail_server_away;
+mod membership;
 mod order;
 mod processes;
+mod split;
 mod stop;
 
 use std::path::Path;

@@ -104,7 +104,7 @@ async fn the_mails_of_a_user_arrive_in_order_although_some_are_deferred() {
         });
     }
     let jobs: Vec<Accepted> = senders.join_all().await.into_iter().flatten().collect();
-    let arrived = until_arrived(&server, &jobs, Duration::from_mins(1)).await;
+    let arrived = until_arrived(&server, &jobs, Duration::from_mins(3)).await;
     let repeated = assert_order_per_key(&jobs, &arrived);
     println!(
         "[order] keys {KEYS} | jobs {} | deferred once {} | arrived {} | repeated {repeated} | \

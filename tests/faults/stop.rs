@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::harness::{Jobgate, Options, until};
 use super::ledger::{Ledger, VERIFICATIONS, dead_letters, records};
-use super::load::{Load, Shape};
+use super::load::{Load, Shape, VERIFICATION};
 use super::mail_server::MailServer;
 use super::processes::processes_in;
 
 const SHAPE: Shape = Shape {
+    types: VERIFICATION,
     jobs: 100_000,
     clients: 16,
     jobs_per_key: 100,

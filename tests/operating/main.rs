@@ -9,6 +9,10 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../harness/postgres.rs"]
+mod postgres;
+
+mod workers_stopped;
 
 use std::collections::HashMap;
 use std::process::Stdio;
@@ -437,6 +441,11 @@ async fn outage(place: &mut Place) {
     }
     let answer = place.jobgate.get(&format!("/jobs/by-id/{}", uuid())).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{}", answer.text);
-    assert_eq!(place.jobgate.get("/metrics").await.status, StatusCode::OK);
+    until("no lag is shown where none is known", SOON, async || {
+        let metrics = place.jobgate.get("/metrics").await;
+        assert_eq!(metrics.status, StatusCode::OK);
+        (!metrics.text.contains("\njobgate_group_lag_records{")).then_some(())
+    })
+    .await;
     place.get("/admin/audit").await;
 }

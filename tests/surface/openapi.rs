@@ -10,7 +10,7 @@ use crate::harness::{Jobgate, Options};
 use crate::support::run_to_end;
 
 /// Every route, as the router lists them.
-const ROUTES: [(&str, &str); 23] = [
+const ROUTES: [(&str, &str); 27] = [
     ("post", "/jobs/{type}"),
     ("post", "/jobs/{type}/validate"),
     ("post", "/events/{topic}"),
@@ -30,6 +30,10 @@ const ROUTES: [(&str, &str); 23] = [
     ("get", "/admin/topics/{topic}"),
     ("post", "/admin/topics/{topic}/partitions"),
     ("post", "/admin/groups/{group}/offsets"),
+    ("post", "/admin/replays"),
+    ("get", "/admin/replays"),
+    ("get", "/admin/replays/{id}"),
+    ("post", "/admin/replays/{id}/cancel"),
     ("get", "/admin/audit"),
     ("get", "/metrics"),
     ("get", "/health/live"),

@@ -1,18 +1,16 @@
-//! What stands on Kafka, read with Java's own tools: they are what other teams use.
+//! What stands on Kafka, read and written with Java's own tools: they are what other teams use.
 
 use std::collections::{BTreeMap, HashMap};
-use std::process::Stdio;
 
 use jobgate::broker::{BrokerSettings, LocalKafka};
 use jobgate::domain::clock::rfc3339;
 use jobgate::domain::id::time_of;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
 use uuid::Uuid;
 
 use crate::harness::{Jobgate, Options, uuid};
-use crate::support::SOON;
+use crate::java_producer;
 
 const CAMPAIGN: &str = "018F2C9E-7B1A-7C3D-9E4F-5A6B7C8D9E0F";
 const USER: &str = "018F2C9E-8D2B-7A4E-8F50-6B7C8D9E0F1A";
@@ -45,7 +43,7 @@ struct Printed {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn java_reads_what_http_wrote() {
+async fn java_reads_what_http_wrote_and_writes_what_runs() {
     let dir = tempfile::tempdir().expect("a directory");
     let settings = BrokerSettings::new(dir.path());
     let kafka = LocalKafka::start(settings, |_| {}).await.expect("Kafka starts");
@@ -77,6 +75,8 @@ async fn java_reads_what_http_wrote() {
     }
     partitions_are_javas(&kafka, signups).await;
     topics_are_as_declared(&topics, &jobgate).await;
+    java_producer::a_bare_job_runs(&kafka, &jobgate).await;
+    java_producer::a_job_of_the_former_system_runs(&kafka, &jobgate).await;
     drop(jobgate);
     kafka.stop().await.expect("it stops");
 }
@@ -227,20 +227,8 @@ async fn signups(jobgate: &Jobgate, _: &LocalKafka, count: usize) -> BTreeMap<St
 /// Java's producer puts the same keys into the same partitions of the same topic.
 async fn partitions_are_javas(kafka: &LocalKafka, chosen: BTreeMap<String, i64>) {
     let topic = "waitlist.events.user.signup";
-    let mut producer = kafka
-        .tool("org.apache.kafka.tools.ConsoleProducer")
-        .args(["--bootstrap-server", kafka.bootstrap_servers(), "--topic", topic])
-        .args(["--reader-property", "parse.key=true", "--reader-property", "key.separator=|"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("Java's producer");
     let lines: String = chosen.keys().flat_map(|key| [key.as_str(), "|from Java\n"]).collect();
-    let mut stdin = producer.stdin.take().expect("its input");
-    stdin.write_all(lines.as_bytes()).await.expect("it reads");
-    drop(stdin);
-    let status = tokio::time::timeout(SOON, producer.wait()).await.expect("in time");
-    assert!(status.expect("it ran").success());
+    java_producer::produce(kafka, topic, &["parse.key=true", "key.separator=|"], &lines).await;
     // Two signups came from the table.
     let printed = consume(kafka, &["--topic", topic], 2 * chosen.len() + 2).await;
     let javas: BTreeMap<String, i64> = printed

@@ -8,68 +8,16 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../harness/pages.rs"]
+mod pages;
 
 use std::collections::HashMap;
-use std::process::Stdio;
 use std::time::Duration;
 
 use harness::{Jobgate, Options, until};
 use mail_parser::MessageParser;
+use pages::{Shell, blocks};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, Command};
-
-/// The one line that is not taken word for word: the test's jobgate has a port of its own.
-const ADDRESS: &str = "JOBGATE=http://127.0.0.1:8088\n";
-
-/// The blocks of the tour by name, in their order.
-fn tour() -> Vec<(String, String)> {
-    let readme = include_str!("../../README.md");
-    let blocks: Vec<(String, String)> = readme
-        .split("<!-- tour: ")
-        .skip(1)
-        .map(|part| {
-            let (name, rest) = part.split_once(" -->\n```sh\n").expect("a block after its mark");
-            let (block, _) = rest.split_once("```").expect("the block's end");
-            (name.to_owned(), block.to_owned())
-        })
-        .collect();
-    assert_eq!(blocks[0].1, ADDRESS, "the tour starts with the address");
-    blocks
-}
-
-/// A shell that a reader types into.
-struct Shell(Child);
-
-impl Shell {
-    fn start(directory: &std::path::Path) -> Self {
-        let child = Command::new("bash")
-            .current_dir(directory)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("bash");
-        Self(child)
-    }
-
-    /// Types a block and reads what it prints.
-    async fn run(&mut self, block: &str) -> String {
-        let typed = format!("{block}\nprintf '\\0'\n");
-        let stdin = self.0.stdin.as_mut().expect("its input");
-        stdin.write_all(typed.as_bytes()).await.expect("the shell reads");
-        stdin.flush().await.expect("the shell reads");
-        let stdout = self.0.stdout.as_mut().expect("its output");
-        let mut printed = Vec::new();
-        loop {
-            match tokio::time::timeout(Duration::from_secs(20), stdout.read_u8()).await {
-                Ok(Ok(0)) => return String::from_utf8(printed).expect("UTF-8"),
-                Ok(Ok(byte)) => printed.push(byte),
-                ended => panic!("the block did not end ({ended:?}):\n{block}"),
-            }
-        }
-    }
-}
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| panic!("not JSON: {text}"))
@@ -86,7 +34,8 @@ async fn the_readme_s_tour_does_what_it_says() {
     // jobgate's data directory is `data` in this directory, as scripts/run has it.
     let mut shell = Shell::start(jobgate.dir.path());
     let mut printed: HashMap<String, String> = HashMap::new();
-    for (name, block) in tour() {
+    let readme = include_str!("../../README.md");
+    for (name, block) in blocks(readme, "tour", &jobgate.base) {
         // A person would look; the test waits for what the person would see.
         match name.as_str() {
             "mail" => {
@@ -97,7 +46,6 @@ async fn the_readme_s_tour_does_what_it_says() {
             "resolved" => wait_for_letter(&jobgate, "resolved").await,
             _ => {}
         }
-        let block = block.replace(ADDRESS, &format!("JOBGATE={}\n", jobgate.base));
         printed.insert(name, shell.run(&block).await);
     }
 
@@ -130,6 +78,8 @@ async fn the_readme_s_tour_does_what_it_says() {
     assert_eq!(resolved["items"][0]["message_id"], broken["id"]);
     assert_eq!(resolved["total"], 1);
 
+    let replay = json(&printed["replay a topic"]);
+    assert_eq!((&replay["topic"], &replay["error"]), (&broken["topic"], &Value::Null), "{replay}");
     let (lag, stats) = printed["stand"].split_once("}{").expect("two answers");
     let lag = json(&format!("{lag}}}"));
     assert_eq!(lag["groups"][0]["group"], "email-workers");

@@ -12,7 +12,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::offsets::Offsets;
+use super::offset_map::DoneRanges;
+use super::offsets::{Offsets, Progress};
 use super::outage::{Breaker, Gate, Outage};
 use super::retry::RetryPolicy;
 
@@ -23,9 +24,6 @@ pub struct Limits {
     pub running: usize,
     /// Records of one partition that wait or run. At this many its intake stops.
     pub waiting_per_partition: usize,
-    /// How far intake may run ahead of the offset that can be committed: what a restart
-    /// might run again.
-    pub window_per_partition: i64,
     /// Bytes of all records that wait or run.
     pub waiting_bytes: usize,
 }
@@ -33,12 +31,8 @@ pub struct Limits {
 impl Limits {
     /// 32 jobs wait for IO without harm on two cores; 1,000 records keep them fed; 64 MiB
     /// bounds what 1,000 records of a full MiB would take.
-    pub const DEFAULT: Self = Self {
-        running: 32,
-        waiting_per_partition: 1_000,
-        window_per_partition: 10_000,
-        waiting_bytes: 64 << 20,
-    };
+    pub const DEFAULT: Self =
+        Self { running: 32, waiting_per_partition: 1_000, waiting_bytes: 64 << 20 };
 }
 
 /// A partition of a topic.
@@ -153,7 +147,8 @@ struct Entry<T> {
     item: Arc<T>,
     /// Attempts that have ended and count.
     attempts: u32,
-    first_attempt_ms: Option<i64>,
+    /// When the last two attempts started, the earlier one first.
+    started_ms: Option<(i64, i64)>,
 }
 
 #[derive(Debug)]
@@ -233,9 +228,9 @@ impl<T> Dispatcher<T> {
         }
     }
 
-    /// Partitions have been given to this worker.
-    pub fn assigned(&mut self, partitions: impl IntoIterator<Item = PartitionId>) {
-        for id in partitions {
+    /// Partitions have been given to this worker, each with what is done above its commit.
+    pub fn assigned(&mut self, partitions: impl IntoIterator<Item = (PartitionId, DoneRanges)>) {
+        for (id, done_before) in partitions {
             let Some(&type_index) = self.type_of_topic.get(&id.topic) else { continue };
             self.forget(&id);
             self.generation += 1;
@@ -244,7 +239,7 @@ impl<T> Dispatcher<T> {
                 Partition {
                     generation: self.generation,
                     type_index,
-                    offsets: Offsets::default(),
+                    offsets: Offsets::resumed(done_before),
                     lanes: HashMap::new(),
                     running: 0,
                     intake: Intake::Flowing,
@@ -301,7 +296,7 @@ impl<T> Dispatcher<T> {
         let Arrival { offset, key, size_bytes, item } = arrival;
         let lane = key.map_or(Lane::Offset(offset), Lane::Key);
         let queue = partition.lanes.entry(lane.clone()).or_default();
-        queue.push_back(Entry { offset, size_bytes, item, attempts: 0, first_attempt_ms: None });
+        queue.push_back(Entry { offset, size_bytes, item, attempts: 0, started_ms: None });
         self.waiting_bytes += size_bytes;
         if queue.len() == 1 {
             let lane = LaneRef { partition: id.clone(), generation: partition.generation, lane };
@@ -368,7 +363,8 @@ impl<T> Dispatcher<T> {
             else {
                 continue;
             };
-            entry.first_attempt_ms.get_or_insert(now_ms);
+            let before_ms = entry.started_ms.map_or(now_ms, |(_, last_ms)| last_ms);
+            entry.started_ms = Some((before_ms, now_ms));
             partition.running += 1;
             self.running += 1;
             if is_probe {
@@ -443,7 +439,7 @@ impl<T> Dispatcher<T> {
             End::Retry(reason) => {
                 entry.attempts = (entry.attempts + 1).min(state.retry.attempts);
                 let attempts = entry.attempts;
-                let first_ms = entry.first_attempt_ms.unwrap_or(now_ms);
+                let before_ms = entry.started_ms.map_or(now_ms, |(before_ms, _)| before_ms);
                 if state.retry.allows_another(attempts) {
                     if ticket.is_probe {
                         state.breaker.failed(true, reason, now_ms);
@@ -452,14 +448,14 @@ impl<T> Dispatcher<T> {
                     let at_ms = now_ms + i64::try_from(wait.as_millis()).unwrap_or(i64::MAX / 2);
                     self.delayed.push(Reverse((at_ms, lane)));
                     Verdict::RetryAt { at_ms }
-                } else if state.breaker.succeeded_since(first_ms) {
+                } else if state.breaker.succeeded_since(before_ms) {
                     if ticket.is_probe {
                         state.breaker.probe_was_void(now_ms);
                     }
                     Verdict::DeadLetter { attempts }
                 } else {
-                    // Nobody has succeeded since this job was first tried: it may well be
-                    // the dependency. The job goes behind the others, so that the next
+                    // Nobody has succeeded since this job's attempt before this one: it may
+                    // well be the dependency. The job goes behind the others, so that the next
                     // probe is another one, and is judged when one of them succeeds.
                     let is_news = state.breaker.failed(ticket.is_probe, reason, now_ms);
                     state.ready.push_back(lane);
@@ -536,11 +532,11 @@ impl<T> Dispatcher<T> {
         delayed.into_iter().chain(probes).min()
     }
 
-    /// For each partition what may be committed: everything below is finished.
-    pub fn committable(&self) -> impl Iterator<Item = (&PartitionId, i64)> {
+    /// For each partition what may be committed.
+    pub fn progress(&self) -> impl Iterator<Item = (&PartitionId, Progress)> {
         self.partitions
             .iter()
-            .filter_map(|(id, partition)| Some((id, partition.offsets.committable()?)))
+            .filter_map(|(id, partition)| Some((id, partition.offsets.progress()?)))
     }
 
     /// The partitions whose intake must change: first those to pause, then those to
@@ -551,12 +547,12 @@ impl<T> Dispatcher<T> {
         let limits = self.limits;
         let bytes = self.waiting_bytes;
         for (id, partition) in &mut self.partitions {
-            let (waiting, window) = (partition.offsets.unfinished(), partition.offsets.window());
+            let waiting = partition.offsets.unfinished();
             let is_full = waiting >= limits.waiting_per_partition
-                || window >= limits.window_per_partition
+                || partition.offsets.is_map_full()
                 || bytes >= limits.waiting_bytes;
             let has_room = waiting <= limits.waiting_per_partition / 2
-                && window <= limits.window_per_partition / 2
+                && partition.offsets.has_map_room()
                 && bytes <= limits.waiting_bytes / 2;
             match partition.intake {
                 Intake::Flowing if is_full => {

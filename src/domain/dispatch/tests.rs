@@ -14,6 +14,11 @@ fn partition(topic: &str, partition: i32) -> PartitionId {
     PartitionId { topic: topic.into(), partition }
 }
 
+/// Gives partitions of which nothing is done.
+fn assign(machine: &mut Dispatcher<i64>, partitions: impl IntoIterator<Item = PartitionId>) {
+    machine.assigned(partitions.into_iter().map(|id| (id, DoneRanges::default())));
+}
+
 fn arrive(machine: &mut Dispatcher<i64>, id: &PartitionId, offset: i64, key: &str) {
     let key = (!key.is_empty()).then(|| key.as_bytes().to_vec());
     machine.arrived(id, Arrival { offset, key, size_bytes: 10, item: Arc::new(offset) });
@@ -29,7 +34,7 @@ fn offsets(starts: &[Start<i64>]) -> Vec<i64> {
 }
 
 fn committable(machine: &Dispatcher<i64>, id: &PartitionId) -> Option<i64> {
-    machine.committable().find(|(other, _)| *other == id).map(|(_, offset)| offset)
+    machine.progress().find(|(other, _)| *other == id).map(|(_, progress)| progress.offset)
 }
 
 fn done(machine: &mut Dispatcher<i64>, start: &Start<i64>, now_ms: i64) -> Verdict {
@@ -40,7 +45,7 @@ fn done(machine: &mut Dispatcher<i64>, start: &Start<i64>, now_ms: i64) -> Verdi
 fn one_key_runs_in_order_one_at_a_time_and_other_keys_overlap() {
     let mut machine = machine(Limits::DEFAULT);
     let id = partition("topic.a", 0);
-    machine.assigned([id.clone()]);
+    assign(&mut machine, [id.clone()]);
     for (offset, key) in [(0, "x"), (1, "x"), (2, "y"), (3, ""), (4, "")] {
         arrive(&mut machine, &id, offset, key);
     }
@@ -59,7 +64,7 @@ fn one_key_runs_in_order_one_at_a_time_and_other_keys_overlap() {
 fn a_retry_holds_its_key_and_nothing_else() {
     let mut machine = machine(Limits::DEFAULT);
     let id = partition("topic.a", 0);
-    machine.assigned([id.clone()]);
+    assign(&mut machine, [id.clone()]);
     arrive(&mut machine, &id, 0, "x");
     arrive(&mut machine, &id, 1, "x");
     let first = start_all(&mut machine, NOW);
@@ -76,7 +81,7 @@ fn a_retry_holds_its_key_and_nothing_else() {
 fn poison_is_a_dead_letter_at_once_and_finished_when_that_is_acknowledged() {
     let mut machine = machine(Limits::DEFAULT);
     let id = partition("topic.a", 0);
-    machine.assigned([id.clone()]);
+    assign(&mut machine, [id.clone()]);
     arrive(&mut machine, &id, 7, "x");
     arrive(&mut machine, &id, 8, "x");
     let start = machine.next(NOW).unwrap();
@@ -106,24 +111,71 @@ fn exhaust(machine: &mut Dispatcher<i64>, now_ms: &mut i64) -> (Ticket, Verdict)
 fn used_up_attempts_are_a_dead_letter_while_the_type_succeeds_for_others() {
     let mut machine = machine(Limits::DEFAULT);
     let id = partition("topic.a", 0);
-    machine.assigned([id.clone()]);
+    assign(&mut machine, [id.clone()]);
     arrive(&mut machine, &id, 0, "bad");
-    arrive(&mut machine, &id, 1, "good");
-    let starts = start_all(&mut machine, NOW);
-    done(&mut machine, &starts[1], NOW + 5);
-    let verdict = machine.ended(&starts[0].ticket, &End::Retry("no"), NOW + 10, 0.0);
-    let Verdict::RetryAt { at_ms: mut now_ms } = verdict else {
-        panic!("a first failure is retried")
-    };
-    let (_, verdict) = exhaust(&mut machine, &mut now_ms);
+    let mut now_ms = NOW;
+    let verdict = fail_among_successes(&mut machine, &id, &mut now_ms, 1..=9);
     assert_eq!(verdict, Verdict::DeadLetter { attempts: 5 });
+}
+
+/// Fails the first job until its attempts are used up, while those at these offsets succeed, one
+/// before each of its attempts.
+fn fail_among_successes(
+    machine: &mut Dispatcher<i64>,
+    id: &PartitionId,
+    now_ms: &mut i64,
+    good: std::ops::RangeInclusive<i64>,
+) -> Verdict {
+    let mut good = good;
+    loop {
+        let bad = machine.next(*now_ms).unwrap();
+        assert_eq!(*bad.item, 0);
+        if let Some(offset) = good.next() {
+            arrive(machine, id, offset, &format!("good {offset}"));
+            let start = machine.next(*now_ms).unwrap();
+            assert_eq!(*start.item, offset);
+            done(machine, &start, *now_ms);
+        }
+        match machine.ended(&bad.ticket, &End::Retry("no"), *now_ms, 0.0) {
+            Verdict::RetryAt { at_ms } => *now_ms = at_ms,
+            verdict => return verdict,
+        }
+    }
+}
+
+#[test]
+fn a_success_of_long_ago_does_not_make_an_outage_poison() {
+    let mut machine = machine(Limits::DEFAULT);
+    let id = partition("topic.a", 0);
+    assign(&mut machine, [id.clone()]);
+    arrive(&mut machine, &id, 0, "tried as the server went away");
+    let mut now_ms = NOW;
+    // The type succeeds beside the first three attempts, and never again.
+    let verdict = fail_among_successes(&mut machine, &id, &mut now_ms, 1..=3);
+    assert_eq!(verdict, Verdict::Paused { is_news: true });
+}
+
+#[test]
+fn a_record_that_is_passed_over_is_finished_and_holds_nothing() {
+    let mut machine = machine(Limits::DEFAULT);
+    let id = partition("topic.a", 0);
+    assign(&mut machine, [id.clone()]);
+    machine.passed(&id, 0);
+    assert_eq!(committable(&machine, &id), Some(1));
+    arrive(&mut machine, &id, 1, "x");
+    machine.passed(&id, 2);
+    assert_eq!(committable(&machine, &id), Some(1), "what runs before it holds the commit");
+    machine.passed(&id, 1);
+    let starts = start_all(&mut machine, NOW);
+    done(&mut machine, &starts[0], NOW);
+    assert_eq!(committable(&machine, &id), Some(3));
 }
 
 #[test]
 fn used_up_attempts_without_any_success_are_an_outage_judged_by_the_next_success() {
     let mut machine = machine(Limits::DEFAULT);
     let id = partition("topic.a", 0);
-    machine.assigned([id.clone()]);
+    assign(&mut machine, [id.clone()]);
     arrive(&mut machine, &id, 0, "bad");
     let mut now_ms = NOW;
     let (_, verdict) = exhaust(&mut machine, &mut now_ms);
@@ -150,7 +202,7 @@ fn used_up_attempts_without_any_success_are_an_outage_judged_by_the_next_success
 fn an_outage_spends_no_attempt_and_pauses_only_its_type() {
     let mut machine = machine(Limits::DEFAULT);
     let (a, b) = (partition("topic.a", 0), partition("topic.b", 0));
-    machine.assigned([a.clone(), b.clone()]);
+    assign(&mut machine, [a.clone(), b.clone()]);
     for offset in 0..3 {
         arrive(&mut machine, &a, offset, &format!("k{offset}"));
     }
@@ -183,7 +235,7 @@ fn an_outage_spends_no_attempt_and_pauses_only_its_type() {
 fn a_poisonous_probe_makes_way_for_the_next_one() {
     let mut machine = machine(Limits::DEFAULT);
     let id = partition("topic.a", 0);
-    machine.assigned([id.clone()]);
+    assign(&mut machine, [id.clone()]);
     arrive(&mut machine, &id, 0, "x");
     arrive(&mut machine, &id, 1, "y");
     let first = start_all(&mut machine, NOW);
@@ -199,14 +251,14 @@ fn a_poisonous_probe_makes_way_for_the_next_one() {
 fn what_a_revoked_generation_completes_has_no_effect() {
     let mut machine = machine(Limits::DEFAULT);
     let id = partition("topic.a", 0);
-    machine.assigned([id.clone()]);
+    assign(&mut machine, [id.clone()]);
     arrive(&mut machine, &id, 0, "x");
     let old = machine.next(NOW).unwrap();
     machine.closing(std::slice::from_ref(&id));
     arrive(&mut machine, &id, 1, "y");
     assert!(machine.next(NOW).is_none(), "a closing partition takes nothing in");
     machine.revoked(std::slice::from_ref(&id));
-    machine.assigned([id.clone()]);
+    assign(&mut machine, [id.clone()]);
     arrive(&mut machine, &id, 0, "x");
     assert_eq!(done(&mut machine, &old, NOW), Verdict::Stale);
     assert_eq!(committable(&machine, &id), Some(0), "the new generation has not run it yet");
@@ -217,7 +269,7 @@ fn what_a_revoked_generation_completes_has_no_effect() {
 fn a_probe_lost_to_a_rebalance_does_not_block_the_type() {
     let mut machine = machine(Limits::DEFAULT);
     let (p0, p1) = (partition("topic.a", 0), partition("topic.a", 1));
-    machine.assigned([p0.clone(), p1.clone()]);
+    assign(&mut machine, [p0.clone(), p1.clone()]);
     arrive(&mut machine, &p0, 0, "x");
     arrive(&mut machine, &p1, 0, "y");
     for start in start_all(&mut machine, NOW) {
@@ -234,7 +286,7 @@ fn intake_stops_at_its_bounds_and_resumes_at_half() {
     let limits = Limits { waiting_per_partition: 4, running: 2, ..Limits::DEFAULT };
     let mut machine = machine(limits);
     let id = partition("topic.a", 0);
-    machine.assigned([id.clone()]);
+    assign(&mut machine, [id.clone()]);
     for offset in 0..4 {
         arrive(&mut machine, &id, offset, "");
     }
@@ -252,7 +304,7 @@ fn intake_stops_at_its_bounds_and_resumes_at_half() {
 fn the_bytes_of_waiting_records_are_bounded_over_all_partitions() {
     let mut machine = machine(Limits { waiting_bytes: 30, ..Limits::DEFAULT });
     let (p0, p1) = (partition("topic.a", 0), partition("topic.b", 0));
-    machine.assigned([p0.clone(), p1.clone()]);
+    assign(&mut machine, [p0.clone(), p1.clone()]);
     for offset in 0..3 {
         arrive(&mut machine, &p0, offset, "");
     }
@@ -285,7 +337,7 @@ fn live(seed: u64) {
     let limits = Limits { running: 4, ..Limits::DEFAULT };
     let mut machine = machine(limits);
     let id = partition("topic.a", 0);
-    machine.assigned([id.clone()]);
+    assign(&mut machine, [id.clone()]);
     let keys: Vec<String> = (0..100).map(|_| format!("k{}", random(5))).collect();
     let mut ended_by_key: HashMap<&str, Vec<i64>> = HashMap::new();
     let mut is_ended = vec![false; keys.len()];

@@ -10,13 +10,9 @@ use uuid::Uuid;
 
 use super::super::Services;
 use super::super::problem::Problem;
+use super::page;
 use crate::domain::clock::rfc3339;
 use crate::store::{AuditCursor, AuditEntry};
-
-/// Entries on a page unless asked otherwise.
-const LIMIT_DEFAULT: u16 = 50;
-/// Entries on a page at most.
-const LIMIT_MAX: u16 = 500;
 
 /// Which page.
 #[derive(Deserialize, IntoParams)]
@@ -91,17 +87,9 @@ pub(in super::super) async fn list_audit(
     State(services): State<Services>,
     query: Result<Query<AuditQuery>, QueryRejection>,
 ) -> Result<Json<AuditList>, Problem> {
-    let invalid = |detail: String| Problem::bad_request("invalid-query", detail);
-    let Query(query) = query.map_err(|error| invalid(error.body_text()))?;
-    let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(invalid(format!("limit must be 1 to {LIMIT_MAX}")));
-    }
-    let decode = |text: &str| {
-        AuditCursor::decode(text)
-            .ok_or_else(|| invalid("cursor must be the next_cursor of a page".to_owned()))
-    };
-    let cursor = query.cursor.as_deref().map(decode).transpose()?;
+    let Query(query) = query.map_err(|error| page::invalid(error.body_text()))?;
+    let limit = page::limit(query.limit)?;
+    let cursor = page::cursor(query.cursor.as_deref(), AuditCursor::decode)?;
     let page = services.audit.list(cursor, limit).await?;
     Ok(Json(AuditList {
         items: page.items.into_iter().map(AuditBody::from).collect(),

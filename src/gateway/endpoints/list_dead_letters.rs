@@ -9,12 +9,8 @@ use utoipa::{IntoParams, ToSchema};
 use super::super::Services;
 use super::super::problem::Problem;
 use super::letter::LetterBody;
+use super::page;
 use crate::store::{Cursor, LetterFilter, LetterState};
-
-/// Letters on a page unless asked otherwise.
-const LIMIT_DEFAULT: u16 = 50;
-/// Letters on a page at most.
-const LIMIT_MAX: u16 = 500;
 
 /// Which dead letters, and which page.
 #[derive(Deserialize, IntoParams)]
@@ -64,15 +60,10 @@ pub(in super::super) async fn list_dead_letters(
     State(services): State<Services>,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<LetterList>, Problem> {
-    let Query(query) =
-        query.map_err(|error| Problem::bad_request("invalid-query", error.body_text()))?;
-    let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        let detail = format!("limit must be 1 to {LIMIT_MAX}");
-        return Err(Problem::bad_request("invalid-query", detail));
-    }
+    let Query(query) = query.map_err(|error| page::invalid(error.body_text()))?;
+    let limit = page::limit(query.limit)?;
     let state = query.state.as_deref().map(parse_state).transpose()?;
-    let cursor = query.cursor.as_deref().map(parse_cursor).transpose()?;
+    let cursor = page::cursor(query.cursor.as_deref(), Cursor::decode)?;
     let filter =
         LetterFilter { state, type_name: query.type_name, topic: query.topic, message_id: None };
     let page = services.dead_letters.list(&filter, cursor, limit).await?;
@@ -86,11 +77,5 @@ pub(in super::super) async fn list_dead_letters(
 fn parse_state(word: &str) -> Result<LetterState, Problem> {
     LetterState::parse(word).ok_or_else(|| {
         Problem::bad_request("invalid-query", "state must be open, replayed, resolved or discarded")
-    })
-}
-
-fn parse_cursor(text: &str) -> Result<Cursor, Problem> {
-    Cursor::decode(text).ok_or_else(|| {
-        Problem::bad_request("invalid-query", "cursor must be the next_cursor of a page")
     })
 }

@@ -1,0 +1,3 @@
+module example.com/jobgate-client
+
+go 1.19
