@@ -13,7 +13,7 @@ use crate::domain::id::IdSource;
 use crate::kafka::{Admin, Groups, KafkaFault, KafkaSettings, Producer, Reader};
 use crate::operations::{
     Audit, DeadLetters, Lag, ReplayParts, Replays, ResetOffsets, ResetParts, Stats, Statuses,
-    Topics,
+    Sweeper, Topics,
 };
 use crate::store::Store;
 
@@ -47,7 +47,7 @@ pub(super) struct Operated {
 }
 
 impl Operating<'_> {
-    /// Builds them, and starts what samples the lag and keeps the counters.
+    /// Builds them, and starts what samples the lag, keeps the counters and sweeps old rows.
     pub(super) fn start(
         &self,
         counters: &Arc<Counters>,
@@ -88,6 +88,10 @@ impl Operating<'_> {
             instance,
         );
         self.tasks.spawn(stats.clone().keep(self.stop.clone()));
+        let letters_kept = self.catalog.dead_letters().retention;
+        let clock = Arc::clone(self.clock);
+        let sweeper = Sweeper::new(self.store.clone(), clock, instance, letters_kept);
+        self.tasks.spawn(sweeper.run(self.stop.clone()));
         let topics = Topics::new(
             Arc::clone(self.catalog),
             Arc::new(Admin::new(self.kafka)?),

@@ -219,7 +219,7 @@ mod tests {
             let ranges = DoneRanges::between(base, end, open.iter().copied());
             let read = round_trip(&ranges, base).expect("2,000 offsets fit");
             assert_eq!(read, ranges, "seed {seed}");
-            for offset in base - 1..end + 1 {
+            for offset in base - 1..=end {
                 let is_done = (base..end).contains(&offset) && open.binary_search(&offset).is_err();
                 assert_eq!(read.contains(offset), is_done, "seed {seed}, offset {offset}");
             }

@@ -38,7 +38,7 @@ pub struct Evidence {
     pub commit: Option<i64>,
     /// The first offset that retention has left.
     pub low: i64,
-    /// Whether the group has a dead letter of the record.
+    /// Whether the group has a dead letter of the record, from its last run.
     pub has_letter: bool,
     /// Whether the last reset over the offset went forward.
     pub is_reset_over: bool,
@@ -53,6 +53,22 @@ pub struct OffsetReset {
     pub from_offset: i64,
     /// The group's next offset after.
     pub to_offset: i64,
+    /// When, milliseconds since the epoch.
+    pub at_ms: i64,
+}
+
+impl OffsetReset {
+    /// Whether it took place, by the group's offset some time later, which a worker may have
+    /// moved on since.
+    pub fn is_seen_in(&self, committed: Option<i64>) -> bool {
+        committed.is_some_and(|now| {
+            if self.to_offset < self.from_offset {
+                (self.to_offset..self.from_offset).contains(&now)
+            } else {
+                now >= self.to_offset
+            }
+        })
+    }
 }
 
 impl Evidence {
@@ -89,6 +105,15 @@ pub fn is_reset_over(offset: i64, newest_first: &[OffsetReset]) -> bool {
             }
         })
         .unwrap_or(false)
+}
+
+/// When the group last went back over an offset: what it said of the record before that is of
+/// a run that was to be repeated. The newest reset comes first.
+pub fn last_way_back_ms(offset: i64, newest_first: &[OffsetReset]) -> Option<i64> {
+    newest_first
+        .iter()
+        .find(|reset| (reset.to_offset..reset.from_offset).contains(&offset))
+        .map(|reset| reset.at_ms)
 }
 
 #[cfg(test)]
@@ -133,12 +158,32 @@ mod tests {
 
     #[test]
     fn the_last_reset_over_an_offset_counts() {
-        let forward = OffsetReset { from_offset: 2, to_offset: 8 };
-        let back = OffsetReset { from_offset: 8, to_offset: 4 };
+        let forward = OffsetReset { from_offset: 2, to_offset: 8, at_ms: 10 };
+        let back = OffsetReset { from_offset: 8, to_offset: 4, at_ms: 20 };
         assert!(is_reset_over(2, &[forward]) && is_reset_over(7, &[forward]));
         assert!(!is_reset_over(1, &[forward]) && !is_reset_over(8, &[forward]));
         assert!(!is_reset_over(5, &[back, forward]), "it ran after the way back");
         assert!(is_reset_over(3, &[back, forward]), "the way back did not reach it");
         assert!(is_reset_over(5, &[forward, back]));
+    }
+
+    #[test]
+    fn what_was_said_before_the_last_way_back_is_known_by_its_time() {
+        let forward = OffsetReset { from_offset: 2, to_offset: 8, at_ms: 30 };
+        let back = OffsetReset { from_offset: 8, to_offset: 4, at_ms: 20 };
+        let long_ago = OffsetReset { at_ms: 10, ..back };
+        assert_eq!(last_way_back_ms(5, &[forward, back, long_ago]), Some(20));
+        assert_eq!(last_way_back_ms(3, &[forward, back]), None, "it did not go back so far");
+        assert_eq!(last_way_back_ms(8, &[back]), None);
+    }
+
+    #[test]
+    fn whether_a_reset_took_place_is_seen_in_the_offset() {
+        let forward = OffsetReset { from_offset: 2, to_offset: 8, at_ms: 0 };
+        assert!(forward.is_seen_in(Some(8)) && forward.is_seen_in(Some(9)), "it went on since");
+        assert!(!forward.is_seen_in(Some(2)) && !forward.is_seen_in(None));
+        let back = OffsetReset { from_offset: 8, to_offset: 4, at_ms: 0 };
+        assert!(back.is_seen_in(Some(4)) && back.is_seen_in(Some(6)), "it went on since");
+        assert!(!back.is_seen_in(Some(8)) && !back.is_seen_in(Some(9)));
     }
 }

@@ -16,7 +16,7 @@ use crate::domain::fault::{Fault, quoted};
 use crate::kafka::KafkaFault;
 use crate::operations::{
     EnqueueError, LagError, LetterError, OPEN_REPLAYS_MAX, ReplayError, ReplayLetterError,
-    ResetError, StatsError, StatusError, TopicError,
+    ResetError, SEARCH_RECORDS_MAX, StatsError, StatusError, TopicError,
 };
 use crate::store::StoreError;
 
@@ -212,10 +212,15 @@ impl Problem {
         Self::not_found("unknown-group", detail)
     }
 
-    fn unknown_change() -> Self {
-        Self::unavailable(
-            "outcome-not-known-yet",
-            "Kafka takes longer than 15 s; the change may be made yet. GET /admin/audit tells",
+    fn unknown_change(detail: impl Into<Cow<'static, str>>) -> Self {
+        let title = "The outcome is unknown";
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "outcome-unknown", title, detail)
+    }
+
+    fn change_without_answer() -> Self {
+        Self::unknown_change(
+            "Kafka did not say in time what became of the change: it may have been made, or may \
+             be made yet. Look before you ask for it again; GET /admin/audit has it too",
         )
     }
 
@@ -306,7 +311,7 @@ impl From<StoreError> for Problem {
         tracing::error!(%error, cause = ?error, "database");
         Self::unavailable(
             "database-unavailable",
-            "The database cannot be used; nothing was changed. Send the request again later",
+            "The database cannot be used. Send the request again later",
         )
     }
 }
@@ -314,10 +319,23 @@ impl From<StoreError> for Problem {
 impl From<KafkaFault> for Problem {
     fn from(error: KafkaFault) -> Self {
         tracing::warn!(%error, cause = ?error, "kafka");
-        Self::unavailable(
-            "kafka-unavailable",
-            "Kafka did not answer; nothing was changed. Send the request again later",
-        )
+        match error {
+            KafkaFault::MissingTopic { topic } => Self::unavailable(
+                "missing-topic",
+                format!("The topic {topic} is not on the cluster; a start of jobgate makes it"),
+            ),
+            KafkaFault::Unknown { .. } => Self::change_without_answer(),
+            KafkaFault::Busy => Self::unavailable(
+                "overloaded",
+                "More is being read from Kafka than may be at once. Send the request again later",
+            ),
+            KafkaFault::Failed { .. } | KafkaFault::Missing { .. } | KafkaFault::Stopping => {
+                Self::unavailable(
+                    "kafka-unavailable",
+                    "Kafka did not answer; nothing was changed. Send the request again later",
+                )
+            }
+        }
     }
 }
 
@@ -398,7 +416,7 @@ impl From<ReplayError> for Problem {
             ReplayError::Ended(state) => {
                 Self::conflict("replay-ended", format!("The replay is {} already", state.as_str()))
             }
-            ReplayError::OutcomeUnknown => Self::unknown_change(),
+            ReplayError::OutcomeUnknown => Self::change_without_answer(),
             ReplayError::Kafka(error) => error.into(),
             ReplayError::Store(error) => error.into(),
         }
@@ -423,11 +441,15 @@ impl From<StatusError> for Problem {
                      place in the receipt, /jobs/{{type}}/{{partition}}/{{offset}}"
                 ),
             ),
-            StatusError::GaveUp => Self::unavailable(
+            StatusError::SearchCut(id) => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
                 "search-bound-reached",
-                "The id is not among the first 10,000 records since its time, or they took \
-                 longer than 2 s to read; ask by the place in the receipt, \
-                 /jobs/{type}/{partition}/{offset}",
+                "The search has a bound",
+                format!(
+                    "{id} is not among the first {SEARCH_RECORDS_MAX} records of each partition \
+                     since its time, and there are more; ask by the place in the receipt, \
+                     /jobs/{{type}}/{{partition}}/{{offset}}"
+                ),
             ),
             StatusError::TimedOut => Self::unavailable(
                 "took-too-long",
@@ -481,7 +503,7 @@ impl From<TopicError> for Problem {
                 "took-too-long",
                 "Kafka took longer than 8 s to describe its topics; ask again",
             ),
-            TopicError::OutcomeUnknown => Self::unknown_change(),
+            TopicError::OutcomeUnknown => Self::change_without_answer(),
             TopicError::Kafka(error) => error.into(),
             TopicError::Store(error) => error.into(),
         }
@@ -507,7 +529,14 @@ impl From<ResetError> for Problem {
                 "group-is-live",
                 "The group has members, and its offsets are theirs; stop its workers first",
             ),
-            ResetError::OutcomeUnknown => Self::unknown_change(),
+            ResetError::OutcomeUnknown => Self::change_without_answer(),
+            ResetError::Partly(partitions) => {
+                let detail = format!(
+                    "Kafka set the offsets of the partitions {partitions:?} and of no others; \
+                     GET /admin/lag has them all. Ask for the rest again"
+                );
+                Self::unknown_change(detail)
+            }
             ResetError::Kafka(error) => error.into(),
             ResetError::Store(error) => error.into(),
         }

@@ -15,12 +15,27 @@ pub enum KafkaFault {
         #[source]
         source: KafkaError,
     },
-    /// The topic, partition or record asked for is not there.
+    /// The partition or record asked for is not there.
     #[error("{what} is not in Kafka")]
     Missing {
         /// What was asked for.
         what: String,
     },
+    /// The topic asked for is not there.
+    #[error("the topic {topic} is not in Kafka")]
+    MissingTopic {
+        /// Its name.
+        topic: String,
+    },
+    /// A change that may have been made, may be made yet, or may not.
+    #[error("Kafka did not say whether it could {action}")]
+    Unknown {
+        /// What was asked of it.
+        action: String,
+    },
+    /// So much is being read that this could not begin in time; it may work later.
+    #[error("too much is being read from Kafka at once")]
+    Busy,
     /// The thread that asked has ended; jobgate is stopping.
     #[error("the Kafka client is stopping")]
     Stopping,

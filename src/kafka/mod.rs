@@ -25,7 +25,7 @@ pub use consumer::{Commit, ConsumerEvent, GroupConsumer, Membership, Revocation}
 pub use error::{KafkaFault, ProduceError};
 pub use groups::{GroupIsLive, Groups};
 pub use producer::{Counters, Producer};
-pub use reader::{Bounds, Reader, Tail};
+pub use reader::{Bounds, Reader, Tail, Tailed};
 pub use scan::{Searched, Span, Step};
 pub use settings::{InvalidProperty, KafkaSettings};
 pub use topics::{PartitionState, TopicState};

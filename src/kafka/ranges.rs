@@ -43,7 +43,7 @@ impl Reader {
                 let found = metadata.topics().iter().find(|found| found.name() == &*topic);
                 let found = found
                     .filter(|found| !found.partitions().is_empty())
-                    .ok_or_else(|| KafkaFault::Missing { what: format!("the topic {topic}") })?;
+                    .ok_or_else(|| KafkaFault::MissingTopic { topic: topic.to_string() })?;
                 let mut numbers: Vec<i32> =
                     found.partitions().iter().map(MetadataPartition::id).collect();
                 numbers.sort_unstable();

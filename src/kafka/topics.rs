@@ -79,28 +79,36 @@ impl Admin {
         Ok(states.collect())
     }
 
-    /// Gives a topic so many partitions in all, and waits until each has a leader.
+    /// Gives a topic so many partitions in all, and waits until each has a leader. What Kafka
+    /// does not answer to is [`KafkaFault::Unknown`]: it may have been done.
     pub async fn add_partitions(&self, topic: &str, count: usize) -> Result<(), KafkaFault> {
         let action = format!("add partitions to {topic}");
+        let unknown = |cause: &dyn std::fmt::Display| {
+            tracing::warn!(topic, count, %cause, "more partitions: the outcome is unknown");
+            KafkaFault::Unknown { action: action.clone() }
+        };
         let options = AdminOptions::new().operation_timeout(Some(CALL_TIMEOUT));
         let results = self
             .client
             .create_partitions(&[NewPartitions::new(topic, count)], &options)
             .await
-            .map_err(KafkaFault::failed(action.as_str()))?;
+            .map_err(|error| unknown(&error))?;
         for result in results {
-            result.map_err(|(_, code): (String, RDKafkaErrorCode)| {
-                KafkaFault::failed(action.as_str())(KafkaError::AdminOp(code))
+            result.map_err(|(_, code): (String, RDKafkaErrorCode)| match code {
+                RDKafkaErrorCode::RequestTimedOut | RDKafkaErrorCode::OperationTimedOut => {
+                    unknown(&code)
+                }
+                code => KafkaFault::failed(action.as_str())(KafkaError::AdminOp(code)),
             })?;
         }
         for _ in 0..LOOKS_MAX {
-            let cluster = self.describe().await?;
+            let cluster = self.describe().await.map_err(|error| unknown(&error))?;
             let each = cluster.topics.get(topic).map_or(&[][..], |topic| &topic.each);
             if each.len() >= count && each.iter().all(|partition| partition.leader.is_some()) {
                 return Ok(());
             }
             tokio::time::sleep(LOOK).await;
         }
-        Err(KafkaFault::Missing { what: format!("a leader of each partition of {topic}") })
+        Err(unknown(&"a partition has no leader yet"))
     }
 }

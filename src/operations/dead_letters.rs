@@ -1,5 +1,6 @@
 //! List dead letters, read one whole, put one aside.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,14 +14,19 @@ use crate::domain::catalog::Catalog;
 use crate::domain::clock::SharedClock;
 use crate::domain::dead_letter::DeadLetter;
 use crate::domain::receipt::Place;
-use crate::kafka::{KafkaFault, Reader};
-use crate::store::{Claim, Cursor, IndexedLetter, LetterFilter, Resolution, Store, StoreError};
+use crate::kafka::{Bounds, KafkaFault, Reader};
+use crate::store::{
+    Claim, Cursor, IndexProgress, IndexedLetter, LetterFilter, Resolution, Store, StoreError,
+};
 
 /// How long a list waits for the index to reach the end of the topic, so that a letter
 /// written before the question is in the answer.
 const INDEX_WAIT: Duration = Duration::from_secs(3);
 /// How often it looks.
 const INDEX_LOOK: Duration = Duration::from_millis(25);
+/// A claim of a replay that has no outcome after this was left by a crash. Twice as long as
+/// the producer tries, so that no record of it can still be on its way.
+const CLAIM_STALE: Duration = Duration::from_mins(1);
 /// Letters of one message in a history: a message that fails this often is known.
 const HISTORY_MAX: i64 = 100;
 
@@ -70,7 +76,7 @@ pub struct LetterDetail {
     pub summary: IndexedLetter,
     /// What the topic holds; none where the record is no dead letter.
     pub letter: Option<DeadLetter>,
-    /// Every dead letter of the same message, the oldest first, with what was done.
+    /// The last dead letters of the same message, the oldest first, with what was done.
     pub history: Vec<(IndexedLetter, Option<Resolution>)>,
 }
 
@@ -103,13 +109,15 @@ impl DeadLetters {
         after: Option<Cursor>,
         limit: u16,
     ) -> Result<LetterPage, LetterError> {
-        self.index_reached().await?;
         let topic = self.topic();
         let limit = usize::from(limit);
         // One more than asked for tells whether there is a next page.
         let probe = i64::try_from(limit).unwrap_or(i64::MAX - 1) + 1;
-        let mut items = self.store.letters(topic, filter, after, probe).await?;
-        let total = self.store.count_letters(topic, filter).await?;
+        let ask = || async move {
+            let items = self.store.letters(topic, filter, after, probe).await?;
+            Ok((items, self.store.count_letters(topic, filter).await?))
+        };
+        let (mut items, total) = self.ask_index(ask).await?;
         let has_more = items.len() > limit;
         items.truncate(limit);
         let next = if has_more { items.last().map(Cursor::after) } else { None };
@@ -119,13 +127,14 @@ impl DeadLetters {
     /// The letter at this place, whole.
     pub async fn get(&self, partition: i32, offset: i64) -> Result<LetterDetail, LetterError> {
         let (summary, letter) = self.read(partition, offset).await?;
-        self.index_reached().await?;
-        let filter =
-            LetterFilter { message_id: Some(summary.message_id), ..LetterFilter::default() };
-        let mut letters = self.store.letters(self.topic(), &filter, None, HISTORY_MAX).await?;
+        let (place, id) = (&summary.place, summary.message_id);
+        let ask = || async move {
+            let letters = self.store.letters_of_message(self.topic(), id, HISTORY_MAX).await?;
+            Ok((letters, self.store.letter(place).await?))
+        };
+        let (mut letters, indexed) = self.ask_index(ask).await?;
         letters.reverse();
-        // By itself: a history may have no room for it.
-        let summary = self.store.letter(&summary.place).await?.unwrap_or(summary);
+        let summary = indexed.filter(|letter| letter.message_id == id).unwrap_or(summary);
         let mut history = Vec::with_capacity(letters.len());
         for letter in letters {
             let resolution = self.store.resolution(&letter.place, letter.message_id).await?;
@@ -155,7 +164,8 @@ impl DeadLetters {
     ) -> Result<(), LetterError> {
         let (summary, _) = self.read(partition, offset).await?;
         let now_ms = self.clock.now_ms();
-        match self.store.discard(&summary.place, summary.message_id, reason, now_ms).await? {
+        let (place, id) = (&summary.place, summary.message_id);
+        match self.store.discard(place, id, reason, now_ms, stale_before_ms(now_ms)).await? {
             Claim::Taken => Ok(()),
             Claim::Busy => Err(LetterError::Busy),
             Claim::Settled(resolution) => Err(LetterError::Settled(Box::new(resolution))),
@@ -192,27 +202,42 @@ impl DeadLetters {
         Ok((index::read(&self.catalog, &record), letter))
     }
 
-    /// Waits until everything that is in the topic now is in the index.
-    pub(super) async fn index_reached(&self) -> Result<(), LetterError> {
+    /// Asks the index once it has everything that is in the topic now. Asks again if it was
+    /// thrown away meanwhile: an answer out of half an index would call what failed done.
+    pub(super) async fn ask_index<T, F>(&self, ask: impl Fn() -> F) -> Result<T, LetterError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
         let bounds = self.reader.bounds(self.topic()).await?;
-        let reached = async {
+        let asked = async {
             loop {
-                let progress = self.store.index_progress(self.topic()).await?;
-                let is_reached = (0_i32..).zip(&bounds).all(|(partition, bounds)| {
-                    let next = progress.iter().find(|(p, _)| *p == partition);
-                    bounds.low == bounds.high || next.is_some_and(|(_, next)| *next >= bounds.high)
-                });
-                if is_reached {
-                    return Ok::<(), StoreError>(());
+                let before = self.store.index_progress(self.topic()).await?;
+                if is_reached(&before, &bounds) {
+                    let answer = ask().await?;
+                    let after = self.store.index_progress(self.topic()).await?;
+                    if rebuilds(&before).eq(rebuilds(&after)) {
+                        return Ok::<T, StoreError>(answer);
+                    }
                 }
                 tokio::time::sleep(INDEX_LOOK).await;
             }
         };
-        match tokio::time::timeout(INDEX_WAIT, reached).await {
+        match tokio::time::timeout(INDEX_WAIT, asked).await {
             Ok(result) => Ok(result?),
             Err(_) => Err(LetterError::IndexBehind),
         }
     }
+}
+
+fn is_reached(progress: &[IndexProgress], bounds: &[Bounds]) -> bool {
+    (0_i32..).zip(bounds).all(|(partition, bounds)| {
+        let found = progress.iter().find(|progress| progress.partition == partition);
+        bounds.low == bounds.high || found.is_some_and(|found| found.next_offset >= bounds.high)
+    })
+}
+
+fn rebuilds(progress: &[IndexProgress]) -> impl Iterator<Item = (i32, i64)> {
+    progress.iter().map(|progress| (progress.partition, progress.rebuilds))
 }
 
 impl DeadLetters {
@@ -221,17 +246,19 @@ impl DeadLetters {
         &self,
         letter: &IndexedLetter,
         replay_id: Uuid,
-        stale_before_ms: i64,
     ) -> Result<(), LetterError> {
         let now_ms = self.clock.now_ms();
-        let claim = self
-            .store
-            .claim_replay(&letter.place, letter.message_id, replay_id, now_ms, stale_before_ms)
-            .await?;
+        let (place, id, stale_ms) = (&letter.place, letter.message_id, stale_before_ms(now_ms));
+        let claim = self.store.claim_replay(place, id, replay_id, now_ms, stale_ms).await?;
         match claim {
             Claim::Taken => Ok(()),
             Claim::Busy => Err(LetterError::Busy),
             Claim::Settled(resolution) => Err(LetterError::Settled(Box::new(resolution))),
         }
     }
+}
+
+/// A claim from before this was left by a crash.
+fn stale_before_ms(now_ms: i64) -> i64 {
+    now_ms - i64::try_from(CLAIM_STALE.as_millis()).unwrap_or(i64::MAX / 2)
 }

@@ -13,7 +13,7 @@ use crate::domain::clock::{SharedClock, parse_rfc3339};
 use crate::domain::dead_letter::{Bytes, DeadLetter};
 use crate::domain::receipt::Place;
 use crate::domain::record::Record;
-use crate::kafka::{KafkaFault, Reader, Tail};
+use crate::kafka::{Bounds, KafkaFault, Reader, Tail, Tailed};
 use crate::store::{IndexedLetter, LetterState, Store, StoreError};
 
 /// The lease of the one instance that indexes.
@@ -100,7 +100,7 @@ impl Indexer {
             return Ok(End::NotLeased);
         }
         let topic = &self.catalog.dead_letters().name;
-        let mut positions = self.start().await?;
+        let (mut positions, mut bounds) = self.start().await?;
         let tail = self.reader.follow(topic, positions.clone()).await?;
         let mut renewed_ms = self.clock.now_ms();
         let renew_ms = i64::try_from(LEASE_RENEW.as_millis()).unwrap_or(i64::MAX);
@@ -109,9 +109,12 @@ impl Indexer {
                 if !self.has_lease().await? {
                     return Ok(End::NotLeased);
                 }
-                if self.reader.bounds(topic).await?.len() != positions.len() {
-                    return Ok(End::Moved); // the topic has got more partitions
+                let now = self.reader.bounds(topic).await?;
+                if now.len() != positions.len() || is_made_anew(&positions, &now) {
+                    return Ok(End::Moved);
                 }
+                self.forget_expired(topic, &bounds, &now).await?;
+                bounds = now;
                 renewed_ms = self.clock.now_ms();
             }
             if !self.index_next(topic, &tail, &mut positions).await? {
@@ -121,48 +124,66 @@ impl Indexer {
         Ok(End::Moved)
     }
 
-    /// Where to go on: behind what is indexed, or where retention has left the topic.
-    async fn start(&self) -> Result<Vec<i64>, IndexError> {
+    /// Where to go on: behind what is indexed, or where retention has left the topic. And the
+    /// bounds by which this was found.
+    async fn start(&self) -> Result<(Vec<i64>, Vec<Bounds>), IndexError> {
         let topic = &self.catalog.dead_letters().name;
         let bounds = self.reader.bounds(topic).await?;
         let progress = self.store.index_progress(topic).await?;
-        let is_made_anew = progress.iter().any(|(partition, next)| {
-            let bounds = usize::try_from(*partition).ok().and_then(|p| bounds.get(p));
-            bounds.is_none_or(|bounds| *next > bounds.high)
-        });
-        if is_made_anew {
-            tracing::warn!(topic, "the dead-letter topic was made anew; its index is rebuilt");
-            self.store.clear_index(topic).await?;
+        let next: Vec<i64> = progress.iter().map(|progress| progress.next_offset).collect();
+        if progress.len() > bounds.len() || is_made_anew(&next, &bounds) {
+            self.rebuild(topic).await?;
+            let count = i32::try_from(bounds.len()).unwrap_or(i32::MAX);
+            self.store.forget_partitions_from(topic, count).await?;
         }
-        let mut positions = Vec::with_capacity(bounds.len());
         for (partition, bounds) in (0_i32..).zip(&bounds) {
             self.store.begin_index(topic, partition, bounds.low).await?;
             self.store.forget_letters_below(topic, partition, bounds.low).await?;
         }
-        for ((partition, next), bounds) in
-            self.store.index_progress(topic).await?.into_iter().zip(&bounds)
-        {
+        let mut positions = Vec::with_capacity(bounds.len());
+        for (progress, bounds) in self.store.index_progress(topic).await?.iter().zip(&bounds) {
+            let (partition, next) = (progress.partition, progress.next_offset);
             let from = next.max(bounds.low);
             if from != next {
                 let _ = self.store.index_letters(topic, partition, next, from, &[]).await?;
             }
             positions.push(from);
         }
-        Ok(positions)
+        Ok((positions, bounds))
     }
 
-    /// Indexes what comes next. False when somebody else has moved the index.
+    async fn rebuild(&self, topic: &str) -> Result<(), StoreError> {
+        tracing::warn!(topic, "the dead-letter topic was made anew; its index is rebuilt");
+        self.store.clear_index(topic).await
+    }
+
+    /// Forgets what retention has taken between two looks.
+    async fn forget_expired(
+        &self,
+        topic: &str,
+        before: &[Bounds],
+        now: &[Bounds],
+    ) -> Result<(), StoreError> {
+        for (partition, (before, now)) in (0_i32..).zip(before.iter().zip(now)) {
+            if before.low != now.low {
+                self.store.forget_letters_below(topic, partition, now.low).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Indexes what comes next. False when the index is not where this instance left it.
     async fn index_next(
         &self,
         topic: &str,
         tail: &Tail,
         positions: &mut [i64],
     ) -> Result<bool, IndexError> {
-        let records = tail.next(POLL, BATCH_MAX).await?;
-        if records.is_empty() {
+        let Tailed { records, is_at_an_end } = tail.next(POLL, BATCH_MAX).await?;
+        if records.is_empty() && !is_at_an_end {
             // Somebody may have asked for a rebuild.
             let progress = self.store.index_progress(topic).await?;
-            return Ok(progress.iter().map(|(_, next)| *next).eq(positions.iter().copied()));
+            return Ok(progress.iter().map(|p| p.next_offset).eq(positions.iter().copied()));
         }
         let mut by_partition: BTreeMap<i32, Vec<IndexedLetter>> = BTreeMap::new();
         for record in records {
@@ -171,17 +192,75 @@ impl Indexer {
         }
         for (partition, letters) in by_partition {
             let position = usize::try_from(partition).ok().and_then(|p| positions.get_mut(p));
-            let (Some(position), Some(last)) = (position, letters.last()) else { continue };
-            let next = last.place.offset + 1;
-            let moved =
-                self.store.index_letters(topic, partition, *position, next, &letters).await?;
-            if moved.is_err() {
+            let (Some(position), Some(first), Some(last)) =
+                (position, letters.first(), letters.last())
+            else {
+                continue;
+            };
+            if first.place.offset < *position {
+                // Kafka began again: what is indexed was in another topic of this name.
+                self.rebuild(topic).await?;
                 return Ok(false);
             }
-            *position = next;
+            let next = last.place.offset + 1;
+            if !self.move_on(topic, partition, position, next, &letters).await? {
+                return Ok(false);
+            }
+        }
+        if is_at_an_end {
+            return self.pass_ends_of_transactions(topic, positions).await;
         }
         Ok(true)
     }
+
+    /// Behind the last letter of a partition there may stand the ends of transactions, which
+    /// no client is shown: the index has reached the end all the same.
+    async fn pass_ends_of_transactions(
+        &self,
+        topic: &str,
+        positions: &mut [i64],
+    ) -> Result<bool, IndexError> {
+        let bounds = self.reader.bounds(topic).await?;
+        let behind: Vec<(i32, i64)> = (0_i32..)
+            .zip(positions.iter().zip(&bounds))
+            .filter(|(_, (position, bounds))| **position < bounds.high)
+            .map(|(partition, (position, _))| (partition, *position))
+            .collect();
+        if behind.is_empty() {
+            return Ok(true);
+        }
+        for (partition, first) in self.reader.first_records(topic, behind).await? {
+            let at = usize::try_from(partition).unwrap_or(usize::MAX);
+            let (Some(position), Some(bounds)) = (positions.get_mut(at), bounds.get(at)) else {
+                continue;
+            };
+            let is_moved = first.is_none()
+                && !self.move_on(topic, partition, position, bounds.high, &[]).await?;
+            if is_moved {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes letters with the new position. False when somebody else has moved the index.
+    async fn move_on(
+        &self,
+        topic: &str,
+        partition: i32,
+        position: &mut i64,
+        next: i64,
+        letters: &[IndexedLetter],
+    ) -> Result<bool, StoreError> {
+        let moved = self.store.index_letters(topic, partition, *position, next, letters).await?;
+        *position = next;
+        Ok(moved.is_ok())
+    }
+}
+
+/// Whether the topic ends before what was read of it.
+fn is_made_anew(positions: &[i64], bounds: &[Bounds]) -> bool {
+    positions.iter().zip(bounds).any(|(next, bounds)| *next > bounds.high)
 }
 
 /// What the index keeps of a record of the dead-letter topic. One that is no dead letter is

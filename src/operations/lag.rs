@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use thiserror::Error;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::catalog::Catalog;
@@ -18,9 +17,6 @@ use crate::kafka::{Bounds, Groups, KafkaFault, Reader};
 
 /// How long an answer may take in all.
 const DEADLINE: Duration = Duration::from_secs(8);
-/// Topics whose oldest records are read at the same time, over all callers: each costs a
-/// connection.
-const READS_MAX: usize = 4;
 /// How often the windows of the status take a sample.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 
@@ -101,9 +97,12 @@ struct Look {
     partitions: Vec<(PartitionId, Option<i64>, Bounds)>,
 }
 
+/// The last samples, by group and partition.
+type Windows = HashMap<(String, PartitionId), LagWindow>;
+
 #[derive(Default)]
 struct Watched {
-    windows: HashMap<(String, PartitionId), LagWindow>,
+    windows: Windows,
     /// None while the last sample failed.
     last: Option<Vec<SampledLag>>,
 }
@@ -115,15 +114,13 @@ pub struct Lag {
     reader: Reader,
     groups: Groups,
     clock: SharedClock,
-    reads: Arc<Semaphore>,
     watched: Arc<Mutex<Watched>>,
 }
 
 impl Lag {
     /// The use case, on these parts.
     pub fn new(catalog: Arc<Catalog>, reader: Reader, groups: Groups, clock: SharedClock) -> Self {
-        let reads = Arc::new(Semaphore::new(READS_MAX));
-        Self { catalog, reader, groups, clock, reads, watched: Arc::default() }
+        Self { catalog, reader, groups, clock, watched: Arc::default() }
     }
 
     /// The lag of every group of the catalog.
@@ -183,8 +180,12 @@ impl Lag {
 
     async fn measure(&self, groups: Vec<String>) -> Result<Vec<GroupLag>, LagError> {
         let measured = async {
+            // The windows first: against one with a newer sample than the look, an offset
+            // would seem to have gone back.
+            let windows = self.watched().windows.clone();
             let looks = self.look(groups).await?;
-            Ok(try_join_all(looks.into_iter().map(|look| self.describe(look))).await?)
+            let described = looks.into_iter().map(|look| self.describe(look, &windows));
+            Ok(try_join_all(described).await?)
         };
         tokio::time::timeout(DEADLINE, measured).await.map_err(|_| LagError::TimedOut)?
     }
@@ -221,7 +222,7 @@ impl Lag {
         Ok(looks.collect())
     }
 
-    async fn describe(&self, look: Look) -> Result<GroupLag, KafkaFault> {
+    async fn describe(&self, look: Look, windows: &Windows) -> Result<GroupLag, KafkaFault> {
         let Look { group, partitions } = look;
         let mut by_topic: Vec<(Arc<str>, Vec<Found>)> = Vec::new();
         for (id, committed, bounds) in partitions {
@@ -233,7 +234,7 @@ impl Lag {
         }
         let topics = by_topic
             .into_iter()
-            .map(|(topic, partitions)| self.describe_topic(&group, topic, partitions));
+            .map(|(topic, partitions)| self.describe_topic(&group, topic, partitions, windows));
         let topics: Vec<TopicLag> = try_join_all(topics).await?;
         let partitions = || topics.iter().flat_map(|topic| &topic.partitions);
         Ok(GroupLag {
@@ -250,6 +251,7 @@ impl Lag {
         group: &str,
         topic: Arc<str>,
         partitions: Vec<Found>,
+        windows: &Windows,
     ) -> Result<TopicLag, KafkaFault> {
         let behind: Vec<(i32, i64)> = partitions
             .iter()
@@ -261,32 +263,28 @@ impl Lag {
         let oldest = if behind.is_empty() {
             HashMap::new()
         } else {
-            // The semaphore is never closed; without a permit the bound would still hold
-            // for the answer's time.
-            let permit = self.reads.acquire().await;
-            let oldest = self.reader.first_records(&topic, behind).await?;
-            drop(permit);
-            oldest
+            self.reader.first_records(&topic, behind).await?
         };
         let now_ms = self.clock.now_ms();
-        let watched = self.watched();
         let partitions: Vec<PartitionLag> = partitions
             .into_iter()
             .map(|(partition, committed, bounds)| {
-                let lag_records = lag_of(committed, bounds);
-                let age_ms = match oldest.get(&partition) {
-                    Some(Some(record)) => record.timestamp_ms.map(|at| (now_ms - at).max(0)),
-                    Some(None) | None => Some(0),
+                let (lag_records, age_ms) = match oldest.get(&partition) {
+                    Some(Some(record)) => {
+                        let age_ms = record.timestamp_ms.map(|at| (now_ms - at).max(0));
+                        (lag_of(committed, bounds), age_ms)
+                    }
+                    // Nothing, or only the ends of transactions, which are no records.
+                    Some(None) | None => (0, Some(0)),
                 };
                 let id = PartitionId { topic: Arc::clone(&topic), partition };
-                let window = watched.windows.get(&(group.to_owned(), id));
+                let window = windows.get(&(group.to_owned(), id));
                 let now = Sample { committed, lag: lag_records };
                 let status =
                     window.map_or_else(|| LagWindow::default().status(now), |w| w.status(now));
                 PartitionLag { partition, committed, end: bounds.high, lag_records, age_ms, status }
             })
             .collect();
-        drop(watched);
         let lag_records = partitions.iter().map(|partition| partition.lag_records).sum();
         Ok(TopicLag { topic: topic.as_ref().to_owned(), lag_records, partitions })
     }

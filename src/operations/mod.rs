@@ -10,10 +10,12 @@ mod dead_letters;
 mod detached;
 mod enqueue;
 mod index;
+mod insist;
 mod lag;
 mod replay_letter;
 mod replays;
 mod reset_offsets;
+mod retention;
 mod stats;
 mod status;
 mod topics;
@@ -32,6 +34,7 @@ pub use replays::{
 pub use reset_offsets::{
     ResetError, ResetOffsets, ResetPartition, ResetParts, ResetRequest, ResetTo,
 };
+pub use retention::Sweeper;
 pub use stats::{Instance, ProducerTotals, Report, Stats, StatsError, Totals};
 pub use status::{JobStatus, SEARCH_RECORDS_MAX, StatusError, Statuses};
 pub use topics::{PARTITIONS_MAX, TopicError, TopicView, Topics};

@@ -12,18 +12,20 @@ use super::audit::Deed;
 use super::dead_letters::{DeadLetters, LetterError};
 use super::detached::run_detached;
 use super::enqueue::{ANSWER_DEADLINE, EnqueueError};
+use super::insist::insist;
 use crate::domain::actor::Actor;
 use crate::domain::catalog::{RecordType, Refusal};
 use crate::domain::dead_letter::{Bytes, DeadLetter};
+use crate::domain::fault::quoted;
 use crate::domain::id::IdSource;
 use crate::domain::receipt::{Place, Receipt};
 use crate::domain::record::{OutgoingRecord, header};
 use crate::kafka::{ProduceError, Producer};
 use crate::store::{IndexedLetter, StoreError};
 
-/// A claim of a replay that has no outcome after this was left by a crash. Twice as long as
-/// the producer tries, so that no record of it can still be on its way.
-const CLAIM_STALE: Duration = Duration::from_mins(1);
+/// How long the database is asked to keep what became of a replay: as long as a replay that
+/// was sent is not kept as such, the letter could be sent again.
+const SETTLE_TIME: Duration = Duration::from_mins(10);
 
 /// Why a dead letter was not replayed.
 #[derive(Debug, Error)]
@@ -110,14 +112,21 @@ impl ReplayLetter {
                 letter.original_topic
             ))
         })?;
+        let group = &record_type.group;
+        if let Some(other) = letter.group.as_ref().filter(|of_letter| *of_letter != group) {
+            return Err(ReplayLetterError::NotReplayable(format!(
+                "its group {} does not run the type {}; {group} does",
+                quoted(other),
+                record_type.name,
+            )));
+        }
         if self.producer.is_away() {
             return Err(EnqueueError::Away.into());
         }
         let now_ms = self.letters.clock.now_ms();
         let replay_id = self.ids.next(now_ms);
         let (record, key) = compose(&letter, &summary, record_type, payload, replay_id, now_ms)?;
-        let stale_ms = i64::try_from(CLAIM_STALE.as_millis()).unwrap_or(i64::MAX / 2);
-        self.letters.claim(&summary, replay_id, now_ms - stale_ms).await?;
+        self.letters.claim(&summary, replay_id).await?;
         let place = self.send(&summary, record, replay_id).await?;
         let receipt = Receipt::new(summary.message_id, &record_type.name, place, &key, now_ms);
         Ok(ReplayedLetter { receipt, replay_id })
@@ -132,19 +141,35 @@ impl ReplayLetter {
         let (producer, letters) = (self.producer.clone(), self.letters.clone());
         let letter_place = letter.place.clone();
         let id = letter.message_id;
+        let tracker = self.tracker.clone();
         let work = async move {
             let sent = producer.send(&record).await;
-            let settled = match &sent {
-                Ok(place) => {
-                    let now_ms = letters.clock.now_ms();
-                    letters.store.settle_replay(&letter_place, replay_id, place, now_ms).await
-                }
+            let outcome = match &sent {
+                Ok(place) => Some(Some(place.clone())),
                 // It may have been written: the claim stays until it is stale.
-                Err(ProduceError::Unknown(_)) => Ok(()),
-                Err(_) => letters.store.abandon_replay(&letter_place, replay_id).await,
+                Err(ProduceError::Unknown(_)) => None,
+                Err(_) => Some(None),
             };
-            if let Err(error) = settled {
-                tracing::error!(job.id = %id, %error, "a replay was not recorded");
+            let Some(receipt) = outcome else { return sent };
+            let settle = move || {
+                let (letters, place) = (letters.clone(), letter_place.clone());
+                let receipt = receipt.clone();
+                async move {
+                    let (store, now_ms) = (&letters.store, letters.clock.now_ms());
+                    match &receipt {
+                        Some(at) => store.settle_replay(&place, replay_id, at, now_ms).await,
+                        None => store.abandon_replay(&place, replay_id).await,
+                    }
+                }
+            };
+            // The caller need not wait for a database that is away.
+            if let Err(error) = settle().await {
+                tracing::warn!(job.id = %id, %error, "a replay is not recorded yet");
+                tracker.spawn(async move {
+                    if let Err(error) = insist("a replay's record", SETTLE_TIME, settle).await {
+                        tracing::error!(job.id = %id, %error, "a replay was not recorded");
+                    }
+                });
             }
             sent
         };
@@ -181,8 +206,7 @@ fn compose(
     headers.set(header::MESSAGE_ID, summary.message_id.to_string());
     headers.set(header::REPLAY_ID, replay_id.to_string());
     // Other groups on the topic have run the record already.
-    let group = letter.group.as_deref().unwrap_or(&record_type.group);
-    headers.set(header::TARGET_GROUP, group);
+    headers.set(header::TARGET_GROUP, record_type.group.as_str());
     let key_text = String::from_utf8_lossy(key.as_deref().unwrap_or_default()).into_owned();
     let record = OutgoingRecord {
         topic: letter.original_topic.clone(),

@@ -8,9 +8,11 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use super::audit::{Audit, Deed};
 use super::detached::run_detached;
+use super::insist::insist;
 use crate::domain::actor::Actor;
 use crate::domain::catalog::Catalog;
 use crate::domain::clock::{SharedClock, rfc3339};
@@ -22,6 +24,10 @@ use crate::store::{Store, StoreError};
 
 /// How long a caller waits; the five questions to Kafka behind it have their own bounds.
 const DEADLINE: Duration = Duration::from_secs(15);
+
+/// How long Kafka is asked what became of a reset that it did not answer to, and the database
+/// to keep that: longer than a restart of either.
+const SETTLE_TIME: Duration = Duration::from_mins(10);
 
 /// Where a group is to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +105,9 @@ pub enum ResetError {
     /// It took too long; it may happen yet.
     #[error("the outcome is not known yet")]
     OutcomeUnknown,
+    /// Kafka took it for some partitions alone.
+    #[error("only of the partitions {0:?} the offsets were reset")]
+    Partly(Vec<i32>),
     /// Kafka did not answer.
     #[error(transparent)]
     Kafka(#[from] KafkaFault),
@@ -188,6 +197,7 @@ impl ResetOffsets {
         let before = self.groups.committed(group, chosen.clone()).await?;
         let bounds = self.reader.bounds_of(chosen.clone()).await?;
         let targets = self.targets(request, &chosen, &bounds).await?;
+        let at_ms = self.clock.now_ms();
         let mut done = Vec::with_capacity(targets.len());
         let mut resets = Vec::with_capacity(targets.len());
         for (id, to_offset) in &targets {
@@ -200,28 +210,58 @@ impl ResetOffsets {
             // A group without a commit would begin with the oldest record.
             let from_offset =
                 committed.unwrap_or_else(|| bounds.get(id).map_or(0, |bounds| bounds.low));
-            resets.push((id.clone(), OffsetReset { from_offset, to_offset: *to_offset }));
+            resets.push((id.clone(), OffsetReset { from_offset, to_offset: *to_offset, at_ms }));
         }
         // The rows first: without them, what is passed over would be called done.
-        let operation = self.ids.next(self.clock.now_ms());
-        self.store.note_resets(operation, group, &resets, self.clock.now_ms()).await?;
-        match self.groups.set_offsets(group, targets.clone()).await {
-            Ok(Ok(())) => Ok(done),
+        let operation = self.ids.next(at_ms);
+        self.store.note_resets(operation, group, &resets).await?;
+        let error = match self.groups.set_offsets(group, targets).await {
+            Ok(Ok(())) => None,
             Ok(Err(_)) => {
-                self.store.forget_resets(operation).await?;
-                Err(ResetError::Live)
+                self.forget(operation, &chosen).await?;
+                return Err(ResetError::Live);
             }
-            Err(error) => {
-                // It may have happened although the answer was lost.
-                let now = self.groups.committed(group, chosen).await?;
-                if targets.iter().all(|(id, to)| now.get(id).copied().flatten() == Some(*to)) {
-                    return Ok(done);
-                }
-                self.store.forget_resets(operation).await?;
-                tracing::warn!(group, topic, %error, "the offsets were not reset");
-                Err(error.into())
-            }
+            Err(error) => Some(error),
+        };
+        if let Some(error) = &error {
+            tracing::warn!(group, topic, %error, "a reset of offsets has no outcome yet");
         }
+        // Kafka may have taken all, some or none of it, whether it answered or not.
+        let happened = self.settle(group, operation, &resets).await?;
+        match error {
+            _ if happened.len() == resets.len() => Ok(done),
+            Some(error) if happened.is_empty() => Err(error.into()),
+            _ => Err(ResetError::Partly(happened)),
+        }
+    }
+
+    /// Asks until Kafka tells where the offsets were set, and keeps the rows of those partitions
+    /// alone.
+    async fn settle(
+        &self,
+        group: &str,
+        operation: Uuid,
+        resets: &[(PartitionId, OffsetReset)],
+    ) -> Result<Vec<i32>, ResetError> {
+        let ids: Vec<PartitionId> = resets.iter().map(|(id, _)| id.clone()).collect();
+        let ask = || self.groups.committed(group, ids.clone());
+        let now = insist("what became of a reset", SETTLE_TIME, ask).await.map_err(|error| {
+            tracing::error!(group, %operation, %error, "a reset of offsets has no known outcome");
+            ResetError::OutcomeUnknown
+        })?;
+        let (kept, lost): (Vec<_>, Vec<_>) =
+            resets.iter().partition(|(id, reset)| reset.is_seen_in(now.get(id).copied().flatten()));
+        if !lost.is_empty() {
+            let lost: Vec<PartitionId> = lost.iter().map(|(id, _)| id.clone()).collect();
+            self.forget(operation, &lost).await?;
+        }
+        Ok(kept.iter().map(|(id, _)| id.partition).collect())
+    }
+
+    /// Rows of what did not happen would have jobs that are run called skipped.
+    async fn forget(&self, operation: Uuid, ids: &[PartitionId]) -> Result<(), StoreError> {
+        let forget = || self.store.forget_resets(operation, ids);
+        insist("a reset that did not happen", SETTLE_TIME, forget).await
     }
 
     async fn chosen(&self, request: &ResetRequest) -> Result<Vec<PartitionId>, ResetError> {

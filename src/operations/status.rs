@@ -14,13 +14,14 @@ use crate::domain::dispatch::PartitionId;
 use crate::domain::id::time_of;
 use crate::domain::receipt::Place;
 use crate::domain::record::{Record, header};
-use crate::domain::status::{Evidence, JobState, is_reset_over};
+use crate::domain::status::{Evidence, JobState, is_reset_over, last_way_back_ms};
 use crate::kafka::{Groups, KafkaFault, Reader, Searched, Span, Step};
 use crate::store::{IndexedLetter, Resolution, Store, StoreError};
 
 /// How long an answer may take in all, the search for an id included.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// How many records are read in search of an id: some 3 MB, a fraction of a second.
+/// How many records of each partition are read in search of an id: those of a minute at 160 a
+/// second.
 pub const SEARCH_RECORDS_MAX: usize = 10_000;
 /// How long they are read.
 const SEARCH_TIME: Duration = Duration::from_secs(2);
@@ -50,8 +51,8 @@ pub enum StatusError {
     #[error("the id {0} is not a UUIDv7")]
     NoTime(Uuid),
     /// The bound of the search came before its end.
-    #[error("the id was not among the first {SEARCH_RECORDS_MAX} records since its time")]
-    GaveUp,
+    #[error("the id {0} was not among the first {SEARCH_RECORDS_MAX} records since its time")]
+    SearchCut(Uuid),
     /// The parts took too long together.
     #[error("the status took longer than {} s", DEADLINE.as_secs())]
     TimedOut,
@@ -154,15 +155,22 @@ impl Statuses {
         // what the commit has passed and the index does not have has not failed.
         let commit = self.groups.committed(group, vec![id.clone()]).await?;
         let commit = commit.get(&id).copied().flatten();
-        self.letters.index_reached().await?;
         let bounds = self.reader.bounds_of(vec![id.clone()]).await?;
         let bounds = bounds.get(&id).copied().ok_or_else(not_found)?;
         if !(0..bounds.high).contains(&offset) {
             return Err(not_found());
         }
         let record = if offset < bounds.low { None } else { self.read(&place).await? };
-        let letter = self.letter(&place, group, record.as_ref()).await?;
+        let ask = || self.letter(&place, group, record.as_ref());
+        let letter = self.letters.ask_index(ask).await?;
+        let producer = match (&record, &letter) {
+            (Some(record), _) => record.headers.text(header::PRODUCER).map(str::to_owned),
+            (None, Some((letter, _))) => self.producer_in(letter).await?,
+            (None, None) => None,
+        };
         let resets = self.store.resets(group, &topic.name, partition).await?;
+        let way_back_ms = last_way_back_ms(offset, &resets).unwrap_or(i64::MIN);
+        let letter = letter.filter(|(letter, _)| letter.failed_at_ms >= way_back_ms);
         let evidence = Evidence {
             offset,
             commit,
@@ -173,7 +181,19 @@ impl Statuses {
         };
         let state = evidence.state();
         let letter = letter.filter(|_| state == JobState::DeadLettered);
-        Ok(describe(record_type, place, state, record.as_ref(), letter))
+        let status = describe(record_type, place, state, record.as_ref(), letter);
+        Ok(JobStatus { producer, ..status })
+    }
+
+    /// Who sent the record that a letter is of: where retention has taken the record, only its
+    /// letter tells.
+    async fn producer_in(&self, letter: &IndexedLetter) -> Result<Option<String>, StatusError> {
+        let Place { partition, offset, .. } = letter.place;
+        match self.letters.read(partition, offset).await {
+            Ok((_, Some(letter))) => Ok(letter.headers().text(header::PRODUCER).map(str::to_owned)),
+            Ok((_, None)) | Err(LetterError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The record; none where retention took it a moment ago. A hole in the log is no record.
@@ -193,7 +213,7 @@ impl Statuses {
         place: &Place,
         group: &str,
         record: Option<&Record>,
-    ) -> Result<Option<(IndexedLetter, Option<Resolution>)>, StatusError> {
+    ) -> Result<Option<(IndexedLetter, Option<Resolution>)>, StoreError> {
         let dlq_topic = &self.catalog.dead_letters().name;
         let letter = self.store.letter_of(dlq_topic, place, group).await?;
         // A topic that was made anew has other records at the same places.
@@ -238,7 +258,8 @@ impl Statuses {
         match self.reader.search(spans, SEARCH_RECORDS_MAX, SEARCH_TIME, look).await? {
             Searched::Found(record) => Ok(*record),
             Searched::Nothing => Err(StatusError::UnknownId(id)),
-            Searched::GaveUp => Err(StatusError::GaveUp),
+            Searched::Cut => Err(StatusError::SearchCut(id)),
+            Searched::TimedOut => Err(StatusError::TimedOut),
         }
     }
 }
@@ -257,9 +278,7 @@ fn describe(
         type_name: record_type.name.clone(),
         place,
         group: record_type.group.clone(),
-        producer: record
-            .and_then(|record| record.headers.text(header::PRODUCER))
-            .map(str::to_owned),
+        producer: None,
         key: key.or_else(|| lettered.and_then(|letter| letter.original_key.clone())),
         state,
         attempts: lettered.map(|letter| letter.attempts),

@@ -118,7 +118,10 @@ impl Topics {
             topics.audit.around(&actor, deed, change).await
         };
         run_detached(&self.tracker, DEADLINE, work).await.ok_or(TopicError::OutcomeUnknown)??;
-        self.get(topic).await
+        self.get(topic).await.map_err(|error| {
+            tracing::warn!(topic, %error, "it has more partitions, and cannot be shown");
+            TopicError::OutcomeUnknown
+        })
     }
 
     async fn grow(&self, topic: &str, count: usize) -> Result<(), TopicError> {

@@ -11,6 +11,7 @@ use sqlx::any::AnyPoolOptions;
 use thiserror::Error;
 use url::Url;
 
+use super::limited::Pool;
 use super::{Store, StoreError};
 
 /// How long a connection may be waited for. Shorter than the deadline of an HTTP answer.
@@ -107,6 +108,7 @@ impl Database {
             Self::Postgres(url) => url.to_string(),
         };
         let pool = AnyPoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).connect(&url).await?;
+        let pool = Pool::new(pool);
         sqlx::query("SELECT 1").execute(&pool).await?;
         pool.close().await;
         Ok(())
@@ -125,6 +127,7 @@ impl Database {
                     .connect(url.as_str())
                     .await?;
                 migrate(&pool).await?;
+                let pool = Pool::new(pool);
                 Ok(Store { reader: pool.clone(), writer: pool })
             }
         }
@@ -145,7 +148,7 @@ async fn open_sqlite(path: &Path) -> Result<Store, StoreError> {
     let writer = sqlite_pool(1).connect(&url).await?;
     migrate(&writer).await?;
     let reader = sqlite_pool(SQLITE_READERS_MAX).connect(&url).await?;
-    Ok(Store { reader, writer })
+    Ok(Store { reader: Pool::new(reader), writer: Pool::new(writer) })
 }
 
 async fn migrate(pool: &AnyPool) -> Result<(), StoreError> {

@@ -13,16 +13,20 @@ mod database;
 mod dead_letters;
 mod instance_counters;
 mod leases;
+mod limited;
 mod offset_resets;
 mod replays;
 mod resolutions;
+mod retention;
 
-use sqlx::AnyPool;
+use limited::Pool;
 use thiserror::Error;
 
 pub use audit::{AuditCursor, AuditEntry};
 pub use database::{Database, InvalidDatabase};
-pub use dead_letters::{Cursor, IndexMoved, IndexedLetter, LetterFilter, LetterState};
+pub use dead_letters::{
+    Cursor, IndexMoved, IndexProgress, IndexedLetter, LetterFilter, LetterState,
+};
 pub use instance_counters::{InstanceRow, PAST};
 pub use replays::{ReplayCursor, ReplayFailure, ReplayProgress, ReplayRow};
 pub use resolutions::{Claim, Resolution};
@@ -47,17 +51,16 @@ pub enum StoreError {
 /// The database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
-    reader: AnyPool,
+    reader: Pool,
     /// SQLite has one writer: waiting in this pool is fair, waiting for its lock is not. On
     /// PostgreSQL it is the same pool.
-    writer: AnyPool,
+    writer: Pool,
 }
 
 impl Store {
-    /// Closes every connection; what is committed stays.
+    /// Closes every connection, within a few seconds; what is committed stays.
     pub async fn close(&self) {
-        self.reader.close().await;
-        self.writer.close().await;
+        tokio::join!(self.reader.close(), self.writer.close());
     }
 }
 

@@ -17,7 +17,6 @@ impl Store {
         operation: Uuid,
         group: &str,
         resets: &[(PartitionId, OffsetReset)],
-        at_ms: i64,
     ) -> Result<(), StoreError> {
         let mut transaction = self.writer.begin().await?;
         for (id, reset) in resets {
@@ -26,13 +25,13 @@ impl Store {
                      (id, group_name, topic, partition, from_offset, to_offset, at_ms)
                  VALUES ($1, $2, $3, $4, $5, $6, $7)",
             )
-            .bind(format!("{operation}/{}/{}", id.topic, id.partition))
+            .bind(reset_id(operation, id))
             .bind(group)
             .bind(&*id.topic)
             .bind(i64::from(id.partition))
             .bind(reset.from_offset)
             .bind(reset.to_offset)
-            .bind(at_ms)
+            .bind(reset.at_ms)
             .execute(&mut *transaction)
             .await?;
         }
@@ -40,12 +39,20 @@ impl Store {
         Ok(())
     }
 
-    /// The operation did not happen after all.
-    pub async fn forget_resets(&self, operation: Uuid) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM offset_resets WHERE id LIKE $1")
-            .bind(format!("{operation}/%"))
-            .execute(&self.writer)
-            .await?;
+    /// The operation did not happen in these partitions after all.
+    pub async fn forget_resets(
+        &self,
+        operation: Uuid,
+        partitions: &[PartitionId],
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.writer.begin().await?;
+        for id in partitions {
+            sqlx::query("DELETE FROM offset_resets WHERE id = $1")
+                .bind(reset_id(operation, id))
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
         Ok(())
     }
 
@@ -57,7 +64,7 @@ impl Store {
         partition: i32,
     ) -> Result<Vec<OffsetReset>, StoreError> {
         let rows = sqlx::query(
-            "SELECT from_offset, to_offset FROM offset_resets
+            "SELECT from_offset, to_offset, at_ms FROM offset_resets
              WHERE group_name = $1 AND topic = $2 AND partition = $3
              ORDER BY at_ms DESC, id DESC LIMIT $4",
         )
@@ -68,9 +75,19 @@ impl Store {
         .fetch_all(&self.reader)
         .await?;
         rows.iter()
-            .map(|row| Ok(OffsetReset { from_offset: row.try_get(0)?, to_offset: row.try_get(1)? }))
+            .map(|row| {
+                Ok(OffsetReset {
+                    from_offset: row.try_get(0)?,
+                    to_offset: row.try_get(1)?,
+                    at_ms: row.try_get(2)?,
+                })
+            })
             .collect()
     }
+}
+
+fn reset_id(operation: Uuid, id: &PartitionId) -> String {
+    format!("{operation}/{}/{}", id.topic, id.partition)
 }
 
 #[cfg(test)]
@@ -82,15 +99,16 @@ mod tests {
 
     async fn resets_come_back_the_newest_first_and_can_be_taken_back(store: Store) {
         let id = |partition| PartitionId { topic: "t".into(), partition };
-        let reset = |from_offset, to_offset| OffsetReset { from_offset, to_offset };
+        let reset = |from_offset, to_offset, at_ms| OffsetReset { from_offset, to_offset, at_ms };
         let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let both = [(id(0), reset(0, 5)), (id(1), reset(3, 9))];
-        store.note_resets(first, "g", &both, 1_000).await.unwrap();
-        store.note_resets(second, "g", &[(id(0), reset(5, 2))], 2_000).await.unwrap();
-        assert_eq!(store.resets("g", "t", 0).await.unwrap(), [reset(5, 2), reset(0, 5)]);
+        let both = [(id(0), reset(0, 5, 1_000)), (id(1), reset(3, 9, 1_000))];
+        store.note_resets(first, "g", &both).await.unwrap();
+        store.note_resets(second, "g", &[(id(0), reset(5, 2, 2_000))]).await.unwrap();
+        let newest_first = [reset(5, 2, 2_000), reset(0, 5, 1_000)];
+        assert_eq!(store.resets("g", "t", 0).await.unwrap(), newest_first);
         assert_eq!(store.resets("other", "t", 0).await.unwrap(), []);
-        store.forget_resets(first).await.unwrap();
-        assert_eq!(store.resets("g", "t", 0).await.unwrap(), [reset(5, 2)]);
-        assert_eq!(store.resets("g", "t", 1).await.unwrap(), []);
+        store.forget_resets(first, &[id(0)]).await.unwrap();
+        assert_eq!(store.resets("g", "t", 0).await.unwrap(), [reset(5, 2, 2_000)]);
+        assert_eq!(store.resets("g", "t", 1).await.unwrap(), [reset(3, 9, 1_000)], "as it was");
     }
 }

@@ -138,13 +138,15 @@ impl Store {
         Ok(())
     }
 
-    /// Puts an open letter aside. Returns what was done with it before, if it is not open.
+    /// Puts an open letter aside. Returns what was done with it before, if it is not open. A
+    /// claim older than `stale_before_ms` was left by a crash and is no obstacle.
     pub async fn discard(
         &self,
         letter: &Place,
         message_id: Uuid,
         reason: &str,
         now_ms: i64,
+        stale_before_ms: i64,
     ) -> Result<Claim, StoreError> {
         let done = sqlx::query(
             "INSERT INTO dead_letter_resolutions
@@ -155,7 +157,9 @@ impl Store {
                  reason = excluded.reason, replay_id = NULL,
                  changed_at_ms = excluded.changed_at_ms,
                  receipt_topic = NULL, receipt_partition = NULL, receipt_offset = NULL
-             WHERE dead_letter_resolutions.message_id <> excluded.message_id",
+             WHERE dead_letter_resolutions.message_id <> excluded.message_id
+                OR (dead_letter_resolutions.state = 'replaying'
+                    AND dead_letter_resolutions.changed_at_ms < $7)",
         )
         .bind(letter.topic.as_str())
         .bind(i64::from(letter.partition))
@@ -163,6 +167,7 @@ impl Store {
         .bind(message_id.to_string())
         .bind(reason)
         .bind(now_ms)
+        .bind(stale_before_ms)
         .execute(&self.writer)
         .await?;
         if done.rows_affected() == 1 {

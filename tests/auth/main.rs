@@ -271,7 +271,35 @@ async fn the_caller_is_the_producer(jobgate: &Jobgate) {
         assert_eq!(producer, "billing service");
         let status_url = receipt["status_url"].as_str().expect("a status");
         a_status_is_its_caller_s_alone(jobgate, status_url).await;
+        another_caller_s_job_is_as_unknown_as_none(jobgate, &receipt).await;
     }
+}
+
+/// The answer does not tell whether there is a record: by its id or its place, that of
+/// somebody else is answered as one that never was.
+async fn another_caller_s_job_is_as_unknown_as_none(jobgate: &Jobgate, receipt: &Value) {
+    let token = minted(&["--sub", "another service", "--scope", "jobs:read"]);
+    let ask = async |path: &str| {
+        let request = jobgate.client().get(jobgate.url(path)).bearer_auth(&token);
+        let answer = jobgate.send(request).await;
+        (answer.status.as_u16(), answer.json())
+    };
+    let (id, never) = (receipt["id"].as_str().expect("an id"), uuid());
+    let (status, of_another) = ask(&format!("/jobs/by-id/{id}")).await;
+    let (_, of_nobody) = ask(&format!("/jobs/by-id/{never}")).await;
+    assert_eq!(status, 404);
+    assert_eq!(of_another.to_string().replace(id, &never), of_nobody.to_string());
+    let offset = receipt["offset"].as_i64().expect("an offset");
+    let place =
+        |offset: i64| format!("/jobs/{}/{}/{offset}", text(&receipt["type"]), receipt["partition"]);
+    let (_, of_another) = ask(&place(offset)).await;
+    let (_, of_nobody) = ask(&place(9_999)).await;
+    let shown = of_another.to_string().replace(&format!("/{offset},"), "/9999,");
+    assert_eq!(shown, of_nobody.to_string());
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().expect("text")
 }
 
 async fn a_status_is_its_caller_s_alone(jobgate: &Jobgate, status_url: &str) {

@@ -12,6 +12,7 @@ mod harness;
 #[path = "../harness/postgres.rs"]
 mod postgres;
 
+mod other_clients;
 mod workers_stopped;
 
 use std::collections::HashMap;
@@ -42,6 +43,11 @@ impl Place {
             LocalKafka::start(BrokerSettings::new(dir.path()), |_| {}).await.expect("Kafka starts");
         let brokers = Some(kafka.bootstrap_servers().to_owned());
         let jobgate = Jobgate::start(Options { brokers, ..Options::default() }).await;
+        // A Kafka that has just begun makes the topic of the groups' offsets first.
+        until("the groups can be asked", SOON, async || {
+            (jobgate.get("/admin/lag").await.status == StatusCode::OK).then_some(())
+        })
+        .await;
         Self { kafka, jobgate, _dir: dir }
     }
 

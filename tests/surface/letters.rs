@@ -1,6 +1,7 @@
 //! Dead letters over HTTP: nothing is lost, lists do not lie, and a replay is the same
 //! message once more.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use rdkafka::message::Message as _;
@@ -26,6 +27,7 @@ async fn dead_letters_can_be_found_mended_and_put_aside() {
         a_replay_with_a_fixed_payload_succeeds(&jobgate, &kafka),
         of_two_replays_one_is_sent(&jobgate),
         a_letter_can_be_discarded_once(&jobgate),
+        a_letter_of_a_group_that_runs_nothing_is_not_sent(&jobgate, &kafka),
     );
     what_is_not_there_is_not_found(&jobgate).await;
     what_is_asked_wrongly_is_refused(&jobgate).await;
@@ -313,6 +315,23 @@ async fn of_two_replays_one_is_sent(jobgate: &Jobgate) {
     assert_eq!(second["message_id"], receipt["id"]);
 }
 
+/// No worker would run the record: the letter would count as replayed for ever.
+async fn a_letter_of_a_group_that_runs_nothing_is_not_sent(jobgate: &Jobgate, kafka: &Client) {
+    let foreign = json!({
+        "original_topic": TOPIC, "original_partition": 0, "original_offset": 999_999,
+        "original_value": verification(&uuid(), &uuid()).to_string(), "error": "no",
+        "group": "mail-workers-of-old", "failed_at": "2025-01-01T00:00:00Z"
+    })
+    .to_string();
+    let raw = Raw { key: None, value: Some(foreign.as_bytes()), headers: &[] };
+    kafka.produce(DLQ, 0, raw).await;
+    let letter = letter(jobgate, TOPIC, 0, 999_999).await;
+    let answer = replay(jobgate, &letter, None).await;
+    assert_eq!((answer.status, &*answer.problem()), (StatusCode::CONFLICT, "not-replayable"));
+    assert!(answer.text.contains("mail-workers-of-old"), "{}", answer.text);
+    assert_eq!(state(jobgate, &letter).await, "open");
+}
+
 async fn discard(jobgate: &Jobgate, letter: &Value, body: &Value) -> Answer {
     jobgate.post(&format!("{}/discard", path(letter)), body).await
 }
@@ -443,6 +462,35 @@ async fn the_index_can_be_made_anew(jobgate: &Jobgate) {
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
     // What was replayed or discarded is kept: the states are in the list.
     assert_eq!(all(jobgate, "").await, before);
+    no_answer_comes_out_of_half_an_index(jobgate, &answer_url(&other)).await;
+}
+
+fn answer_url(letter: &Value) -> String {
+    let original = &letter["original"];
+    let kind = letter["type"].as_str().expect("a type");
+    format!("/jobs/{kind}/{}/{}", original["partition"], original["offset"])
+}
+
+/// Whoever asks while the index is thrown away waits, or is told so.
+async fn no_answer_comes_out_of_half_an_index(jobgate: &Jobgate, status_url: &str) {
+    let is_over = Cell::new(false);
+    let rebuild = async {
+        for _ in 0..30 {
+            let answer = jobgate.post("/admin/dlq/index/rebuild", &json!({})).await;
+            assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
+        }
+        is_over.set(true);
+    };
+    let ask = async {
+        while !is_over.get() {
+            let answer = jobgate.get(status_url).await;
+            match answer.status {
+                StatusCode::OK => assert_eq!(answer.json()["state"], "dead_lettered"),
+                status => assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{}", answer.text),
+            }
+        }
+    };
+    tokio::join!(rebuild, ask);
 }
 
 /// A history shows the newest hundred letters of a message; an older one is still itself.

@@ -42,7 +42,8 @@ pub(in super::super) struct PartitionsRequest {
         (status = 404, description = "Not a topic of the catalog", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It has as many, or more", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The count or the reason is out of bounds", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Kafka or the database is away, or the outcome is not known yet", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Kafka or the database is away", body = Problem, content_type = "application/problem+json"),
+        (status = 504, description = "The outcome is unknown: the change may have been made", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(in super::super) async fn add_partitions(

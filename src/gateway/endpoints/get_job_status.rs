@@ -12,7 +12,7 @@ use super::super::problem::Problem;
 use super::produce::unknown_type;
 use crate::auth::{self, Scope};
 use crate::domain::clock::rfc3339;
-use crate::operations::JobStatus;
+use crate::operations::{JobStatus, StatusError};
 
 /// What became of a job or an event.
 #[derive(Serialize, ToSchema)]
@@ -102,6 +102,10 @@ impl From<JobStatus> for JobStatusBody {
 /// By the place in its receipt; events have a status too. Worked out from the group's
 /// commit, the dead letters and the record, within 5 s; never guessed: 503 where one of them
 /// cannot be asked.
+///
+/// A caller sees what it has sent itself. Once retention has taken a record, only its dead
+/// letter tells who sent it: without one it is a 404 for its own caller too, and its last
+/// state (`succeeded`, `skipped`, `expired`) is shown to `admin:read` alone.
 #[utoipa::path(
     get,
     path = "/jobs/{type}/{partition}/{offset}",
@@ -127,14 +131,18 @@ pub(in super::super) async fn get_job_status(
     })?;
     let record_type = services.catalog.by_name(&name).ok_or_else(|| unknown_type(&name))?;
     let status = services.statuses.get(record_type, partition, offset).await?;
-    Ok(Json(shown_to(caller.as_deref(), status)?.into()))
+    let not_there = |status: JobStatus| {
+        let topic = status.place.topic;
+        StatusError::NotFound { topic, partition, offset }
+    };
+    Ok(Json(shown_to(caller.as_deref(), status, not_there)?.into()))
 }
 
 /// Find a job by its id
 ///
 /// Found by the time inside the `UUIDv7`, in every topic, without an index: at most 10,000
-/// records are read for at most 2 s. It finds the record that had the id first, not its
-/// replays.
+/// records of each partition are read, for at most 2 s. It finds the record that had the id
+/// first, not its replays.
 #[utoipa::path(
     get,
     path = "/jobs/by-id/{id}",
@@ -143,7 +151,8 @@ pub(in super::super) async fn get_job_status(
     responses(
         (status = 200, description = "What became of it", body = JobStatusBody),
         (status = 404, description = "No record has this id, or it carries no time", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The search's bound was reached, or Kafka, the database or the index cannot answer", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "It is not among the records that are searched, and there are more: ask by its place", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The search took too long, or Kafka, the database or the index cannot answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(in super::super) async fn find_job(
@@ -154,18 +163,20 @@ pub(in super::super) async fn find_job(
     let id = Uuid::parse_str(&id)
         .map_err(|_| Problem::not_found("unknown-id", "An id is a UUID, as the receipt has it"))?;
     let status = services.statuses.find(id).await?;
-    Ok(Json(shown_to(caller.as_deref(), status)?.into()))
+    let not_there = |_| StatusError::UnknownId(id);
+    Ok(Json(shown_to(caller.as_deref(), status, not_there)?.into()))
 }
 
-/// A caller sees what it has sent itself, and an operator everything. What is not shown
-/// might as well not be there.
-fn shown_to(caller: Option<&auth::Caller>, status: JobStatus) -> Result<JobStatus, Problem> {
+/// A caller sees what it has sent itself, and an operator everything. What is not shown is
+/// answered as what is not there, to the letter.
+fn shown_to(
+    caller: Option<&auth::Caller>,
+    status: JobStatus,
+    not_there: impl FnOnce(JobStatus) -> StatusError,
+) -> Result<JobStatus, Problem> {
     let is_shown = caller.is_none_or(|caller| {
         caller.scopes.contains(Scope::AdminRead)
             || status.producer.as_deref() == Some(caller.name.as_str())
     });
-    if is_shown {
-        return Ok(status);
-    }
-    Err(Problem::not_found("no-such-record", "No record of yours has this id or place"))
+    if is_shown { Ok(status) } else { Err(not_there(status).into()) }
 }

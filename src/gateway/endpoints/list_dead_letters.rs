@@ -64,8 +64,7 @@ pub(in super::super) async fn list_dead_letters(
     let limit = page::limit(query.limit)?;
     let state = query.state.as_deref().map(parse_state).transpose()?;
     let cursor = page::cursor(query.cursor.as_deref(), Cursor::decode)?;
-    let filter =
-        LetterFilter { state, type_name: query.type_name, topic: query.topic, message_id: None };
+    let filter = LetterFilter { state, type_name: query.type_name, topic: query.topic };
     let page = services.dead_letters.list(&filter, cursor, limit).await?;
     Ok(Json(LetterList {
         items: page.items.into_iter().map(LetterBody::from).collect(),

@@ -89,7 +89,8 @@ impl From<ResetPartition> for ResetPartitionBody {
         (status = 404, description = "No type has this group", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The group has members", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Not the group's topic, or not an offset of it", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Kafka or the database is away, or the outcome is not known yet", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Kafka or the database is away", body = Problem, content_type = "application/problem+json"),
+        (status = 504, description = "The outcome is unknown: the change may have been made, or in some partitions alone", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(in super::super) async fn reset_offsets(
