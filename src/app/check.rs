@@ -1,5 +1,6 @@
 //! `jobgate check`: is everything in order to serve? A line for each part, with a remedy
-//! where it is not. It changes nothing: no topic is made, no table, no mail sent.
+//! where it is not. It makes no topic and no table and sends no mail; at most the outbox's
+//! directory is made, to know whether it can be.
 
 use std::fmt::Display;
 
@@ -15,6 +16,9 @@ pub(super) async fn check(settings: &Settings, catalog: &Catalog) -> anyhow::Res
         Ok(()) => report.ok("settings", "they go together"),
         Err(error) => report.fault("settings", &error, "change the settings that it names"),
     }
+    if let Ok(Some(warning)) = settings.warning() {
+        report.note("settings", warning, "leave it so only where one process is all there is");
+    }
     report.ok("catalog", format!("{} types", catalog.iter().len()));
     match &settings.kafka_brokers {
         None => report.ok("kafka", "a local one is run at the start"),
@@ -27,10 +31,9 @@ pub(super) async fn check(settings: &Settings, catalog: &Catalog) -> anyhow::Res
 }
 
 async fn check_kafka(settings: &Settings, brokers: &str, catalog: &Catalog, report: &mut Report) {
-    let kafka = KafkaSettings {
-        brokers: brokers.to_owned(),
-        properties: settings.kafka_properties.clone(),
-    };
+    // What is wrong with the properties is said of the settings.
+    let Ok(properties) = settings.kafka_properties() else { return };
+    let kafka = KafkaSettings { brokers: brokers.to_owned(), properties };
     let topics: Vec<TopicSpec> = catalog.topics().cloned().collect();
     let found = match Admin::new(&kafka) {
         Ok(admin) => admin.ensure(&topics, false).await,
@@ -70,14 +73,14 @@ fn check_topics(found: &TopicReport, count: usize, report: &mut Report) {
             "{}: {} is {}, the catalog says {}",
             drift.topic, drift.setting, drift.actual, drift.declared
         );
-        report.note("topics", said, "change it with Kafka's own tools, or leave it so");
+        report.note("topics", said, drift.remedy());
     }
 }
 
 async fn check_database(settings: &Settings, report: &mut Report) {
     let reached = match settings.database() {
         Ok(database) => database.reach().await.map(|()| database).map_err(anyhow::Error::new),
-        Err(error) => Err(anyhow::Error::new(error)),
+        Err(error) => Err(error),
     };
     match reached {
         Ok(database) => report.ok("database", database),

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio_util::sync::CancellationToken;
 
 use super::settings::{CreateTopics, Settings};
+use super::stop::Stop;
 use super::welcome;
 use crate::broker::{BrokerSettings, LocalKafka};
 use crate::domain::catalog::{Catalog, TopicSpec};
@@ -26,7 +26,7 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Starts a local Kafka unless an outside one is named.
     pub(super) async fn start(settings: &Settings) -> anyhow::Result<Self> {
-        let properties = settings.kafka_properties.clone();
+        let properties = settings.kafka_properties()?;
         if let Some(brokers) = settings.kafka_brokers.clone() {
             return Ok(Self { kafka: KafkaSettings { brokers, properties }, local: None });
         }
@@ -53,10 +53,13 @@ impl Cluster {
         }
     }
 
-    /// Stops a local Kafka.
-    pub(super) async fn stop(self) -> anyhow::Result<()> {
+    /// Stops a local Kafka, in the time that is left.
+    pub(super) async fn stop(self, stop: &Stop) -> anyhow::Result<()> {
         match self.local {
-            Some(local) => local.stop().await.context("the local Kafka did not stop well"),
+            Some(local) => {
+                let stopped = local.stop_within(stop.left()).await;
+                stopped.context("the local Kafka did not stop well")
+            }
             None => Ok(()),
         }
     }
@@ -68,27 +71,39 @@ pub(super) async fn prepare_topics(
     kafka: &KafkaSettings,
     catalog: &Catalog,
     create: CreateTopics,
-    stop: &CancellationToken,
+    stop: &Stop,
 ) -> anyhow::Result<()> {
     let admin = Admin::new(kafka)?;
     let topics: Vec<TopicSpec> = catalog.topics().cloned().collect();
     let may_create = create == CreateTopics::Missing;
+    let mut last = None;
     let attempts = async {
         loop {
             match admin.ensure(&topics, may_create).await {
                 Ok(report) => return report,
                 Err(error) => {
                     tracing::warn!(%error, cause = ?error, "waiting for Kafka");
+                    last = Some(error);
                     tokio::time::sleep(KAFKA_RETRY).await;
                 }
             }
         }
     };
     let report = tokio::select! {
-        () = stop.cancelled() => return Ok(()),
-        report = tokio::time::timeout(KAFKA_WAIT, attempts) => report.with_context(|| {
-            format!("Kafka at {} did not answer; is the address right?", kafka.brokers)
-        })?,
+        () = stop.begun() => return Ok(()),
+        report = tokio::time::timeout(KAFKA_WAIT, attempts) => report.ok(),
+    };
+    let Some(report) = report else {
+        let said = format!(
+            "the topics at {} could not be looked at or made within {} s; is the address right, \
+             and may this user do so?",
+            kafka.brokers,
+            KAFKA_WAIT.as_secs()
+        );
+        return Err(match last {
+            Some(error) => anyhow::Error::new(error).context(said),
+            None => anyhow::Error::msg(said),
+        });
     };
     anyhow::ensure!(
         report.missing.is_empty(),
@@ -111,6 +126,7 @@ pub(super) async fn prepare_topics(
             setting = drift.setting,
             declared = drift.declared,
             actual = drift.actual,
+            remedy = drift.remedy(),
             "a topic is not as the catalog says; it is left as it is"
         );
     }

@@ -10,6 +10,7 @@ mod parts;
 mod serve;
 mod settings;
 mod signals;
+mod stop;
 mod tokens;
 mod welcome;
 

@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::operating::{Operated, Operating};
 use super::settings::Settings;
+use super::stop::Stop;
 use crate::auth::Verifier;
 use crate::domain::catalog::Catalog;
 use crate::domain::clock::{SharedClock, SystemClock};
@@ -167,6 +168,7 @@ impl Parts {
         settings: &Settings,
         operated: Operated,
         tracker: &TaskTracker,
+        stop: &Stop,
     ) -> Services {
         let enqueue = Enqueue::new(
             self.producer.clone(),
@@ -176,7 +178,7 @@ impl Parts {
             tracker.clone(),
             Arc::clone(&self.counters),
         );
-        let producer = self.producer.clone();
+        let (producer, stop) = (self.producer.clone(), stop.clone());
         Services::new(UseCases {
             catalog: Arc::clone(&self.catalog),
             enqueue,
@@ -194,7 +196,7 @@ impl Parts {
             reset_offsets: operated.reset_offsets,
             replays: operated.replays,
             audit: operated.audit,
-            readiness: Readiness::new(move || producer.is_ready()),
+            readiness: Readiness::new(move || !stop.has_begun() && producer.is_ready()),
         })
     }
 
@@ -212,8 +214,8 @@ impl Parts {
 
 /// Where mails go, by the settings.
 pub(super) fn mailer(settings: &Settings) -> anyhow::Result<Mailer> {
-    let transport = match &settings.smtp_url {
-        Some(url) => MailTransport::Smtp(url.clone()),
+    let transport = match settings.smtp_url()? {
+        Some(url) => MailTransport::Smtp(url),
         None => MailTransport::Outbox(settings.data_dir.join("outbox")),
     };
     Mailer::new(MailSettings {

@@ -12,6 +12,7 @@ use super::cluster::{self, Cluster};
 use super::parts::Parts;
 use super::settings::Settings;
 use super::signals::Signals;
+use super::stop::Stop;
 use super::welcome;
 use crate::auth::Verifier;
 use crate::domain::catalog::Catalog;
@@ -19,12 +20,18 @@ use crate::domain::clock::SystemClock;
 use crate::gateway::{self, Readiness};
 use crate::worker::RunningPool;
 
-/// How long answers that are under way may take once the stop has come: the deadline of an
-/// enqueue, and a little.
+// The bounds of a stop. Those that follow on each other add up to 18 s, which leaves 6 s for a
+// local Kafka.
+
+/// How long requests are still taken once the stop has come, while `/health/ready` says no: a
+/// balancer that asks every second sends nothing here any more when the address closes.
+const UNREADY: Duration = Duration::from_secs(2);
+/// How long answers that are under way may take after that: the deadline of an enqueue, and a
+/// little.
 const GATEWAY_DRAIN: Duration = Duration::from_secs(6);
 /// How long the workers may take, beside the gateway: they drain for less themselves.
 const WORKER_DRAIN: Duration = Duration::from_secs(12);
-/// How long the records that are under way may take, and the index.
+/// How long the records that are under way may take, the index, and the database, each.
 const FLUSH: Duration = Duration::from_secs(2);
 
 /// Serves until SIGTERM or Ctrl-C, then drains, flushes, commits and closes within 25 s. A
@@ -34,7 +41,7 @@ pub(super) async fn serve(settings: Settings, catalog: Arc<Catalog>) -> anyhow::
     settings.check()?;
     log_settings(&settings)?;
     tokio::select! {
-        result = start_and_serve(&settings, catalog, signals.first) => result,
+        result = start_and_serve(&settings, catalog, signals.stop) => result,
         () = signals.second.cancelled() => anyhow::bail!("stopped at once by a second signal"),
     }
 }
@@ -42,7 +49,7 @@ pub(super) async fn serve(settings: Settings, catalog: Arc<Catalog>) -> anyhow::
 async fn start_and_serve(
     settings: &Settings,
     catalog: Arc<Catalog>,
-    stop: CancellationToken,
+    stop: Stop,
 ) -> anyhow::Result<()> {
     // The address first: a second jobgate by mistake must not touch anything.
     let listener = TcpListener::bind(settings.listen)
@@ -52,10 +59,10 @@ async fn start_and_serve(
         .with_context(|| format!("{} cannot be made", settings.data_dir.display()))?;
     let mut cluster = tokio::select! {
         cluster = Cluster::start(settings) => cluster?,
-        () = stop.cancelled() => return Ok(()),
+        () = stop.begun() => return Ok(()),
     };
     let served = run(settings, catalog, listener, &stop, &mut cluster).await;
-    cluster.stop().await?;
+    cluster.stop(&stop).await?;
     served
 }
 
@@ -64,14 +71,14 @@ async fn run(
     settings: &Settings,
     catalog: Arc<Catalog>,
     listener: TcpListener,
-    stop: &CancellationToken,
+    stop: &Stop,
     cluster: &mut Cluster,
 ) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let kafka = cluster.kafka.clone();
     let parts = Parts::open(settings, Arc::clone(&catalog), kafka.clone()).await?;
     cluster::prepare_topics(&kafka, &catalog, settings.create_topics, stop).await?;
-    if stop.is_cancelled() {
+    if stop.has_begun() {
         return Ok(());
     }
 
@@ -79,7 +86,8 @@ async fn run(
     // which stops after them.
     let (gateway_tasks, worker_tasks, base_tasks) =
         (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
-    let (worker_stop, base_stop) = (CancellationToken::new(), CancellationToken::new());
+    let (gateway_stop, worker_stop, base_stop) =
+        (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
 
     parts.watch_kafka(&base_tasks, &base_stop).await;
     let pool = if settings.role.runs_jobs() {
@@ -93,34 +101,41 @@ async fn run(
     let operated = parts.operating(settings, &base_tasks, &base_stop)?;
     let router = if settings.role.serves_api() {
         base_tasks.spawn(parts.indexer().run(base_stop.clone()));
-        let services = parts.services(settings, operated, &base_tasks);
+        let services = parts.services(settings, operated, &base_tasks, stop);
         gateway::router(services, parts.verifier.clone())
     } else {
-        let pool = pool.clone();
+        let (pool, stop) = (pool.clone(), stop.clone());
         let is_joined = move || pool.as_ref().is_some_and(RunningPool::is_joined);
-        gateway::worker_router(Readiness::new(is_joined), parts.metrics(operated))
+        let readiness = Readiness::new(move || !stop.has_begun() && is_joined());
+        gateway::worker_router(readiness, parts.metrics(operated))
     };
-    gateway_tasks.spawn(gateway::serve(listener, router, gateway_tasks.clone(), stop.clone()));
+    let connections = gateway_tasks.clone();
+    gateway_tasks.spawn(gateway::serve(listener, router, connections, gateway_stop.clone()));
     welcome::welcome(settings, &parts, address);
 
     let ended = tokio::select! {
-        () = stop.cancelled() => Ok(()),
+        () = stop.begun() => Ok(()),
         error = cluster.keep() => Err(error),
         () = lost(pool) => Err(anyhow::anyhow!("a group is lost for good; the log says why")),
     };
-    stop.cancel();
-    tracing::info!("stopping: no new requests, finishing what runs");
+    stop.begin();
+    tracing::info!("stopping: not ready any more, finishing what runs");
     worker_stop.cancel();
-    tokio::join!(
-        drain("gateway", &gateway_tasks, GATEWAY_DRAIN),
-        drain("workers", &worker_tasks, WORKER_DRAIN)
-    );
-    if let Err(error) = parts.producer.flush(FLUSH).await {
+    let gateway = async {
+        tokio::time::sleep(UNREADY.min(stop.left())).await;
+        gateway_stop.cancel();
+        drain("gateway", &gateway_tasks, GATEWAY_DRAIN.min(stop.left())).await;
+    };
+    let workers = drain("workers", &worker_tasks, WORKER_DRAIN.min(stop.left()));
+    tokio::join!(gateway, workers);
+    if let Err(error) = parts.producer.flush(FLUSH.min(stop.left())).await {
         tracing::warn!(%error, "some records have no acknowledgement");
     }
     base_stop.cancel();
-    drain("index", &base_tasks, FLUSH).await;
-    parts.store.close().await;
+    drain("index", &base_tasks, FLUSH.min(stop.left())).await;
+    if tokio::time::timeout(FLUSH.min(stop.left()), parts.store.close()).await.is_err() {
+        tracing::warn!(part = "database", "did not end in time");
+    }
     tracing::info!("stopped");
     ended
 }
@@ -140,8 +155,8 @@ async fn drain(name: &str, tasks: &TaskTracker, limit: Duration) {
 }
 
 fn log_settings(settings: &Settings) -> anyhow::Result<()> {
-    let properties: Vec<&str> =
-        settings.kafka_properties.iter().map(|(name, _)| name.as_str()).collect();
+    let properties = settings.kafka_properties()?;
+    let properties: Vec<&str> = properties.iter().map(|(name, _)| name.as_str()).collect();
     let verifier = settings.tokens.verifier(Arc::new(SystemClock))?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -152,10 +167,13 @@ fn log_settings(settings: &Settings) -> anyhow::Result<()> {
         kafka = settings.kafka_brokers.as_deref().unwrap_or("local"),
         kafka_properties = ?properties,
         database = %settings.database()?,
-        mail = if settings.smtp_url.is_some() { "smtp" } else { "outbox" },
+        mail = if settings.smtp_url()?.is_some() { "smtp" } else { "outbox" },
         dlq_topic = settings.dlq_topic,
         producer = settings.producer,
         "settings"
     );
+    if let Some(warning) = settings.warning()? {
+        tracing::warn!("{warning}");
+    }
     Ok(())
 }

@@ -4,20 +4,28 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::tokens::{TokenRequest, TokenSettings};
 use crate::domain::clock::SystemClock;
 use crate::kafka::KafkaSettings;
 use crate::mail::SmtpUrl;
-use crate::store::{Database, InvalidDatabase};
+use crate::store::Database;
+
+/// Properties of librdkafka with passwords among them. It has no flag: everybody on a machine
+/// can read the arguments of its processes.
+const KAFKA_PROPERTIES_VARIABLE: &str = "JOBGATE_KAFKA_PROPERTIES";
 
 /// What has no flag.
-const AFTER_HELP: &str = "Environment only:\n  JOBGATE_JWT_SECRET  The secret of tokens (HS256), \
-    32 bytes at least; instead of --jwt-public-key";
+const AFTER_HELP: &str = "Environment only:\n  JOBGATE_JWT_SECRET        The secret of tokens \
+    (HS256), 32 bytes at least; instead of --jwt-public-key\n  JOBGATE_KAFKA_PROPERTIES  \
+    Properties of librdkafka, NAME=VALUE, one a line: the place for passwords";
 
+// What may hold a password is taken as text and read later: clap's errors repeat a value that
+// does not fit. For the same reason there is no `Debug`.
 /// jobgate: background jobs and events over HTTP, kept by Apache Kafka.
-#[derive(Debug, Clone, Parser)]
+#[derive(Clone, Parser)]
 #[command(version, about, after_help = AFTER_HELP)]
 pub(super) struct Settings {
     /// What to do; `serve` unless given.
@@ -40,9 +48,10 @@ pub(super) struct Settings {
     #[arg(long, env = "KAFKA_BROKERS")]
     pub(super) kafka_brokers: Option<String>,
 
-    /// Any librdkafka property, for SASL and TLS; may be given more than once.
-    #[arg(long = "kafka-property", value_name = "NAME=VALUE", value_parser = property)]
-    pub(super) kafka_properties: Vec<(String, String)>,
+    /// Any librdkafka property, for SASL and TLS; may be given more than once. One with a
+    /// password belongs into the variable below.
+    #[arg(long = "kafka-property", value_name = "NAME=VALUE")]
+    kafka_properties: Vec<String>,
 
     /// An installation of Apache Kafka to run in place of the one that is fetched.
     #[arg(long, env = "JOBGATE_KAFKA_HOME")]
@@ -51,27 +60,27 @@ pub(super) struct Settings {
     /// The database: `postgres://user:password@host:5432/name`, or `sqlite:path`. Unless given
     /// here or by `DB_*`, SQLite in the data directory.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub(super) database_url: Option<Database>,
+    database_url: Option<String>,
 
     /// The host of a PostgreSQL, in place of a URL.
     #[arg(long, env = "DB_HOST", requires = "db_name")]
-    pub(super) db_host: Option<String>,
+    db_host: Option<String>,
 
     /// Its port.
     #[arg(long, env = "DB_PORT", default_value_t = 5432)]
-    pub(super) db_port: u16,
+    db_port: u16,
 
     /// The user of the database.
     #[arg(long, env = "DB_USERNAME", default_value = "postgres")]
-    pub(super) db_username: String,
+    db_username: String,
 
     /// The user's password.
     #[arg(long, env = "DB_PASSWORD", hide_env_values = true)]
-    pub(super) db_password: Option<String>,
+    db_password: Option<String>,
 
     /// The name of the database.
     #[arg(long, env = "DB_NAME", requires = "db_host")]
-    pub(super) db_name: Option<String>,
+    db_name: Option<String>,
 
     /// The groups that this worker runs, comma-separated; all that have a handler unless
     /// given.
@@ -98,7 +107,7 @@ pub(super) struct Settings {
     /// The mail server, for example `smtp://user:password@mail.example:587`; without one,
     /// mails go to `<data dir>/outbox`.
     #[arg(long, env = "SMTP_URL", hide_env_values = true)]
-    pub(super) smtp_url: Option<SmtpUrl>,
+    smtp_url: Option<String>,
 
     /// The sender of every mail.
     #[arg(long, env = "JOBGATE_MAIL_FROM", default_value = "Waitlist <noreply@localhost>")]
@@ -118,9 +127,9 @@ pub(super) struct Settings {
 
 impl Settings {
     /// The database that the settings name; `DATABASE_URL` wins over `DB_*`.
-    pub(super) fn database(&self) -> Result<Database, InvalidDatabase> {
-        if let Some(database) = &self.database_url {
-            return Ok(database.clone());
+    pub(super) fn database(&self) -> anyhow::Result<Database> {
+        if let Some(url) = &self.database_url {
+            return url.parse().context("DATABASE_URL");
         }
         match (&self.db_host, &self.db_name) {
             (Some(host), Some(name)) => Database::postgres(
@@ -129,16 +138,42 @@ impl Settings {
                 &self.db_username,
                 self.db_password.as_deref(),
                 name,
-            ),
+            )
+            .map_err(|_| anyhow::anyhow!("DB_HOST must be a host name or an address: {host}")),
             _ => Ok(Database::Sqlite(self.data_dir.join("jobgate.db"))),
         }
     }
 
+    /// The mail server, if one is named.
+    pub(super) fn smtp_url(&self) -> anyhow::Result<Option<SmtpUrl>> {
+        self.smtp_url.as_deref().map(str::parse).transpose().context("SMTP_URL")
+    }
+
+    /// The properties of librdkafka; a flag wins over the variable.
+    pub(super) fn kafka_properties(&self) -> anyhow::Result<Vec<(String, String)>> {
+        let lines = match std::env::var(KAFKA_PROPERTIES_VARIABLE) {
+            Ok(lines) => lines,
+            Err(std::env::VarError::NotPresent) => String::new(),
+            Err(std::env::VarError::NotUnicode(_)) => {
+                anyhow::bail!("{KAFKA_PROPERTIES_VARIABLE} is not UTF-8")
+            }
+        };
+        let mut found = properties(&lines)?;
+        for (number, text) in (1..).zip(&self.kafka_properties) {
+            let property = property(text);
+            found.push(property.with_context(|| {
+                format!("--kafka-property {NOT_A_PROPERTY}; number {number} is not")
+            })?);
+        }
+        Ok(found)
+    }
+
     /// Refuses settings that do not go together.
     pub(super) fn check(&self) -> anyhow::Result<()> {
-        KafkaSettings::check(&self.kafka_properties)?;
+        KafkaSettings::check(&self.kafka_properties()?)?;
         let has_verifier = self.tokens.verifier(Arc::new(SystemClock))?.is_some();
         let database = self.database()?;
+        self.smtp_url()?;
         if self.role != Role::Both {
             anyhow::ensure!(
                 self.kafka_brokers.is_some() && matches!(database, Database::Postgres(_)),
@@ -156,6 +191,16 @@ impl Settings {
         );
         Ok(())
     }
+
+    /// What may be meant so, and is a mistake where it is not.
+    pub(super) fn warning(&self) -> anyhow::Result<Option<&'static str>> {
+        let is_alone = matches!(self.database()?, Database::Sqlite(_));
+        Ok((self.kafka_brokers.is_some() && is_alone).then_some(
+            "an outside Kafka with a database of this process alone: a second jobgate on that \
+             Kafka would know nothing of this one's dead letters, replays and offset resets. \
+             Name one PostgreSQL for all in DATABASE_URL, or run no second one",
+        ))
+    }
 }
 
 /// What to do.
@@ -168,7 +213,7 @@ pub(super) enum Command {
     /// Make a token for a caller, and print it.
     Token(TokenRequest),
     /// Say of the settings, Kafka, the topics, the database and the mail server whether they
-    /// are in order, and what to do where not. Exit 1 on a fault. Changes nothing.
+    /// are in order, and what to do where not. Exit 1 on a fault. Makes no topic and no table.
     Check,
 }
 
@@ -202,11 +247,27 @@ pub(super) enum CreateTopics {
     Never,
 }
 
-fn property(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("must be NAME=VALUE, for example security.protocol=sasl_ssl".to_owned()),
-    }
+/// Never with the text itself, which may be a password.
+const NOT_A_PROPERTY: &str = "must be NAME=VALUE, for example security.protocol=sasl_ssl";
+
+fn property(text: &str) -> Option<(String, String)> {
+    let (name, value) = text.split_once('=')?;
+    (!name.is_empty()).then(|| (name.to_owned(), value.to_owned()))
+}
+
+/// The properties of these lines; empty lines and those that begin with `#` say nothing.
+fn properties(lines: &str) -> anyhow::Result<Vec<(String, String)>> {
+    let numbered = (1..).zip(lines.lines().map(str::trim));
+    numbered
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+        .map(|(number, line)| {
+            property(line).with_context(|| {
+                format!(
+                    "each line of {KAFKA_PROPERTIES_VARIABLE} {NOT_A_PROPERTY}; line {number} is not"
+                )
+            })
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -251,8 +312,39 @@ mod tests {
 
     #[test]
     fn a_property_has_a_name() {
-        assert_eq!(property("a.b=c=d"), Ok(("a.b".into(), "c=d".into())));
-        assert!(property("=x").is_err());
-        assert!(property("x").is_err());
+        assert_eq!(property("a.b=c=d"), Some(("a.b".into(), "c=d".into())));
+        assert_eq!((property("=x"), property("x")), (None, None));
+    }
+
+    #[test]
+    fn properties_stand_one_a_line_and_none_is_shown() {
+        let lines = "# for SASL\nsasl.username=u\r\n\n  sasl.password=a=b c  \n";
+        let expected = [("sasl.username", "u"), ("sasl.password", "a=b c")];
+        assert_eq!(
+            properties(lines).unwrap(),
+            expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
+        let error = properties("a=b\nsasl.password: hush").unwrap_err().to_string();
+        assert!(error.contains("line 2") && !error.contains("hush"), "{error}");
+        let error = settings(&["--kafka-property", "hush"]).check().unwrap_err().to_string();
+        assert!(error.contains("number 1") && !error.contains("hush"), "{error}");
+    }
+
+    #[test]
+    fn an_ipv6_address_is_a_host_and_nonsense_is_named() {
+        let of = |host| settings(&["--db-host", host, "--db-name", "n"]).database();
+        assert_eq!(of("::1").unwrap().to_string(), "postgres [::1]/n");
+        let error = of("no host").unwrap_err().to_string();
+        assert!(error.contains("DB_HOST") && error.contains("no host"), "{error}");
+    }
+
+    #[test]
+    fn an_outside_kafka_with_a_database_of_its_own_is_worth_a_word() {
+        let warning = |args: &[&str]| settings(args).warning().unwrap();
+        let outside = ["--kafka-brokers", "k:9092"];
+        assert!(warning(&outside).is_some_and(|said| said.contains("DATABASE_URL")));
+        assert_eq!(warning(&[]), None, "a local Kafka has one process");
+        let shared = ["--database-url", "postgres://u@d/n"];
+        assert_eq!(warning(&[&outside[..], &shared].concat()), None);
     }
 }

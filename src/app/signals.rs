@@ -4,10 +4,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::stop::Stop;
+
 /// The two signals that matter: the first asks to stop, the second insists.
 pub(super) struct Signals {
-    /// Cancelled by the first signal.
-    pub(super) first: CancellationToken,
+    /// Begun by the first signal.
+    pub(super) stop: Stop,
     /// Cancelled by the second.
     pub(super) second: CancellationToken,
 }
@@ -17,18 +19,21 @@ impl Signals {
     pub(super) fn listen() -> anyhow::Result<Self> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let (first, second) = (CancellationToken::new(), CancellationToken::new());
-        let tokens = [first.clone(), second.clone()];
+        let (stop, second) = (Stop::default(), CancellationToken::new());
+        let signals = Self { stop: stop.clone(), second: second.clone() };
         // It listens until the process ends, so nothing waits for it.
         TaskTracker::new().spawn(async move {
-            for token in tokens {
+            let mut next = async || {
                 tokio::select! {
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
                 }
-                token.cancel();
-            }
+            };
+            next().await;
+            stop.begin();
+            next().await;
+            second.cancel();
         });
-        Ok(Self { first, second })
+        Ok(signals)
     }
 }

@@ -12,7 +12,7 @@ use thiserror::Error;
 use super::caller::{Caller, CallerName, CallerNameError};
 use super::scope::Scopes;
 use super::{VerifyingKey, crypto, key};
-use crate::domain::clock::SharedClock;
+use crate::domain::clock::{SharedClock, millis};
 
 /// The largest token, bytes: several times what an identity provider makes.
 pub const TOKEN_BYTES_MAX: usize = 8 << 10;
@@ -131,7 +131,7 @@ impl Verifier {
 
     fn check_times(&self, claims: &Claims) -> Result<(), TokenError> {
         let now_ms = self.clock.now_ms();
-        let leeway_ms = i64::try_from(LEEWAY.as_millis()).unwrap_or_default();
+        let leeway_ms = millis(LEEWAY);
         let exp_ms = time_ms("exp", claims.exp.as_ref())?.ok_or(TokenError::Missing("exp"))?;
         if now_ms >= exp_ms.saturating_add(leeway_ms) {
             return Err(TokenError::Expired);
@@ -191,7 +191,7 @@ fn time_ms(claim: &'static str, value: Option<&Value>) -> Result<Option<i64>, To
         Some(seconds) if seconds < 0.0 => Ok(Some(0)),
         Some(seconds) => {
             let since_epoch = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
-            Ok(Some(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)))
+            Ok(Some(millis(since_epoch)))
         }
         None => Err(TokenError::Unreadable { claim, expected: "a number of seconds" }),
     }

@@ -14,7 +14,7 @@ use tokio::process::Command;
 
 use super::error::{BrokerError, IoContext};
 use super::launch::Launcher;
-use super::process::Node;
+use super::process::{Node, STOP_WAIT};
 use super::state::State;
 use super::{BrokerSettings, Progress, config, fetch, jars, java, lock};
 
@@ -101,12 +101,23 @@ impl LocalKafka {
     ///
     /// # Errors
     /// [`BrokerError::Killed`] if a node had to be killed. It is gone too.
-    pub async fn stop(mut self) -> Result<(), BrokerError> {
+    pub async fn stop(self) -> Result<(), BrokerError> {
+        self.stop_within(STOP_WAIT).await
+    }
+
+    /// As [`LocalKafka::stop`], but a node that still runs after so long is killed; its next start looks
+    /// through its log files, and nothing that was acknowledged is lost.
+    ///
+    /// # Errors
+    /// As for [`LocalKafka::stop`].
+    pub async fn stop_within(mut self, limit: Duration) -> Result<(), BrokerError> {
         let mut result = Ok(());
+        let deadline = Instant::now() + limit;
         // All are told first, and then waited for.
         let stopping: Vec<_> = self.nodes.iter_mut().filter_map(Node::begin_stop).collect();
         for node in stopping {
-            result = result.and(node.gone(&self.launcher).await);
+            let left = deadline.saturating_duration_since(Instant::now()).min(STOP_WAIT);
+            result = result.and(node.gone(&self.launcher, left).await);
         }
         result
     }
@@ -142,7 +153,7 @@ impl LocalKafka {
         let Self { nodes, launcher, lock, .. } = self;
         let node = find(nodes, node)?;
         if let Some(stopping) = node.begin_stop() {
-            stopping.gone(launcher).await?;
+            stopping.gone(launcher, STOP_WAIT).await?;
         }
         node.launch(launcher, &properties, lock).await?;
         let own_id = kafka_id(node.number);

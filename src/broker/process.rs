@@ -33,7 +33,10 @@ const LOG: &str = "server.log";
 const GRACE: Duration = Duration::from_secs(15);
 
 /// The grace, and time for the kill.
-const STOP_WAIT: Duration = Duration::from_secs(GRACE.as_secs() + 5);
+pub(super) const STOP_WAIT: Duration = Duration::from_secs(GRACE.as_secs() + 5);
+
+/// A killed JVM is gone in no time.
+const KILL_WAIT: Duration = Duration::from_secs(1);
 
 /// A start takes 2 to 6 s; on a machine that is busy with builds it was seen to take four times as long.
 const READY_WAIT: Duration = Duration::from_mins(1);
@@ -262,14 +265,20 @@ pub(super) struct Stopping<'a> {
 }
 
 impl Stopping<'_> {
-    /// Waits until it is gone, and keeps the class data archive that it may have written.
+    /// Waits until it is gone, at most so long, and keeps the class data archive that it may have written.
+    /// The shell kills Kafka after its grace; a shorter wait ends in a kill from here.
     ///
     /// # Errors
     /// [`BrokerError::Killed`] if it had to be killed.
-    pub(super) async fn gone(mut self, launcher: &Launcher) -> Result<(), BrokerError> {
-        let Ok(status) = timeout(STOP_WAIT, self.shell.wait()).await else {
-            // The shell kills Kafka after its grace, so this is for a shell that cannot.
+    pub(super) async fn gone(
+        mut self,
+        launcher: &Launcher,
+        wait: Duration,
+    ) -> Result<(), BrokerError> {
+        let Ok(status) = timeout(wait, self.shell.wait()).await else {
+            // As long as the shell lives, the id is the JVM's and nobody else's.
             let _ = kill_process(self.java, Signal::KILL);
+            let _ = timeout(KILL_WAIT, self.shell.wait()).await;
             return Err(BrokerError::Killed { node: self.number });
         };
         let status = status.context("wait for", self.folder)?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
@@ -47,6 +48,12 @@ impl Clock for ManualClock {
     }
 }
 
+/// A duration in the unit of times, milliseconds; cut where the sum with a time would not fit.
+pub fn millis(duration: Duration) -> i64 {
+    const LONGEST: i64 = i64::MAX / 2;
+    i64::try_from(duration.as_millis()).map_or(LONGEST, |millis| millis.min(LONGEST))
+}
+
 /// A time as it stands on every wire: RFC 3339, UTC, milliseconds.
 /// A time outside of what the calendar knows is shown as the epoch.
 pub fn rfc3339(time_ms: i64) -> String {
@@ -69,5 +76,11 @@ mod tests {
         assert_eq!(rfc3339(1_735_689_600_007), "2025-01-01T00:00:00.007Z");
         assert_eq!(parse_rfc3339("2025-01-01T01:00:00.007+01:00"), Some(1_735_689_600_007));
         assert_eq!(parse_rfc3339("yesterday"), None);
+    }
+
+    #[test]
+    fn a_duration_can_be_added_to_a_time() {
+        assert_eq!(millis(Duration::from_secs(2)), 2_000);
+        assert!(millis(Duration::MAX).checked_add(1_735_689_600_007).is_some());
     }
 }

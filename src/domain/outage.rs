@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use super::clock::millis;
+
 /// The wait before the first probe: short, since most outages are a restart.
 const PROBE_FIRST: Duration = Duration::from_secs(1);
 /// The longest wait between probes: the time by which a recovery may be noticed late.
@@ -113,10 +115,6 @@ impl Breaker {
             outage.next_probe_ms = now_ms;
         }
     }
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -23,10 +23,6 @@ pub mod header {
     pub const REPLAY_ID: &str = "replay_id";
     /// Only this group runs the record; the others pass over it.
     pub const TARGET_GROUP: &str = "target_group";
-    /// W3C trace context.
-    pub const TRACEPARENT: &str = "traceparent";
-    /// W3C trace context.
-    pub const TRACESTATE: &str = "tracestate";
     /// On a dead letter: the topic it came from.
     pub const ORIGINAL_TOPIC: &str = "original_topic";
     /// On a dead letter: what went wrong, in a line.

@@ -14,6 +14,7 @@ mod endpoints;
 mod exposition;
 mod loopback;
 mod openapi;
+mod patience;
 mod problem;
 mod router;
 mod server;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::auth::{Scope, Scopes};
 use crate::domain::catalog::Refusal;
-use crate::domain::fault::Fault;
+use crate::domain::fault::{Fault, quoted};
 use crate::kafka::KafkaFault;
 use crate::operations::{
     EnqueueError, LagError, LetterError, OPEN_REPLAYS_MAX, ReplayError, ReplayLetterError,
@@ -208,7 +208,7 @@ impl Problem {
     }
 
     fn unknown_group(group: &str) -> Self {
-        let detail = format!("No type has the group \"{}\"; see GET /catalog", shown(group));
+        let detail = format!("No type has the group {}; see GET /catalog", quoted(group));
         Self::not_found("unknown-group", detail)
     }
 
@@ -225,7 +225,10 @@ impl Problem {
     }
 
     pub(super) fn not_ready() -> Self {
-        Self::unavailable("not-ready", "Kafka is away, or the workers have not joined yet")
+        Self::unavailable(
+            "not-ready",
+            "Kafka is away, the workers have not joined yet, or jobgate is stopping",
+        )
     }
 
     fn outcome_unknown(id: Uuid) -> Self {
@@ -390,8 +393,8 @@ impl From<ReplayError> for Problem {
             ReplayError::UnknownTopic(topic) => Self::not_found(
                 "unknown-topic",
                 format!(
-                    "The catalog has no topic \"{}\" of jobs or events; see GET /catalog",
-                    shown(&topic)
+                    "The catalog has no topic {} of jobs or events; see GET /catalog",
+                    quoted(&topic)
                 ),
             ),
             ReplayError::NoPartition(_) => fault("/partitions".to_owned()),
@@ -486,7 +489,7 @@ impl From<TopicError> for Problem {
         match error {
             TopicError::Unknown(topic) => Self::not_found(
                 "unknown-topic",
-                format!("The catalog has no topic \"{}\"; see GET /admin/topics", shown(&topic)),
+                format!("The catalog has no topic {}; see GET /admin/topics", quoted(&topic)),
             ),
             TopicError::Missing(topic) => Self::not_found(
                 "missing-topic",
@@ -515,8 +518,7 @@ impl From<ResetError> for Problem {
         match error {
             ResetError::UnknownGroup(group) => Self::unknown_group(&group),
             ResetError::NotItsTopic(topic) => {
-                let detail =
-                    format!("\"{}\" is not a topic that the group consumes", shown(&topic));
+                let detail = format!("{} is not a topic that the group consumes", quoted(&topic));
                 fault("/topic", detail)
             }
             ResetError::NoPartition(partition) => {
@@ -539,9 +541,4 @@ impl From<ResetError> for Problem {
             ResetError::Store(error) => error.into(),
         }
     }
-}
-
-/// A caller's word, fit to stand in a sentence.
-fn shown(word: &str) -> String {
-    word.chars().filter(|c| !c.is_control()).take(64).collect()
 }

@@ -20,10 +20,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use super::patience::Patience;
+
 /// Connections at once; further ones wait in the backlog. Each costs a few KiB.
 const CONNECTIONS_MAX: usize = 1_024;
 /// How long a client may take to send its first byte, and then each request's header.
 const HEADER_DEADLINE: Duration = Duration::from_secs(15);
+/// How long an answer may wait for the client to take its next byte: a slow network moves
+/// something in that time.
+const READ_PATIENCE: Duration = Duration::from_secs(15);
 /// The largest header of a request, bytes.
 const HEADER_BYTES_MAX: usize = 32 << 10;
 /// The wait after the system refused a connection (out of file handles, usually).
@@ -80,7 +85,7 @@ async fn answer(
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_DEADLINE)
         .max_buf_size(HEADER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Patience::new(stream, READ_PATIENCE)), service);
     tokio::pin!(connection);
     tokio::select! {
         done = connection.as_mut() => return Ok(done?),

@@ -18,6 +18,9 @@ use crate::domain::catalog::TopicSpec;
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Replication where the cluster has the brokers for it.
 const REPLICATION: i32 = 3;
+/// What a drift calls the replicas of a topic, and its partitions.
+const REPLICATION_SETTING: &str = "replication";
+const PARTITIONS_SETTING: &str = "partitions";
 /// With three replicas, two must have a record: one broker may be away.
 const MIN_INSYNC: i32 = 2;
 
@@ -56,6 +59,20 @@ pub struct TopicDrift {
     pub actual: String,
 }
 
+impl TopicDrift {
+    /// How it is mended.
+    pub fn remedy(&self) -> &'static str {
+        match self.setting {
+            REPLICATION_SETTING => {
+                "a record here is on fewer disks than the cluster could give it: give the topic \
+                 more replicas with Kafka's kafka-reassign-partitions.sh"
+            }
+            PARTITIONS_SETTING => "POST /admin/topics/{topic}/partitions makes them more",
+            _ => "change it with Kafka's kafka-configs.sh, or leave it so",
+        }
+    }
+}
+
 /// What the cluster's metadata says.
 pub(super) struct Cluster {
     brokers: i32,
@@ -78,19 +95,24 @@ impl Cluster {
             let partitions = topic.partitions();
             let described = Topic {
                 partitions: count(partitions.len()),
-                replicas: partitions.first().map_or(0, |first| count(first.replicas().len())),
+                replicas: partitions.iter().map(|p| count(p.replicas().len())).min().unwrap_or(0),
                 each: partitions.iter().map(PartitionState::of).collect(),
             };
             (topic.name().to_owned(), described)
         });
         Self { brokers: count(metadata.brokers().len()), topics: topics.collect() }
     }
+
+    /// How many replicas a topic should have here.
+    fn replication(&self) -> i32 {
+        self.brokers.clamp(1, REPLICATION)
+    }
 }
 
 impl Admin {
     /// An admin of this cluster.
     pub fn new(settings: &KafkaSettings) -> Result<Self, KafkaFault> {
-        let client = settings.client("admin").create();
+        let client = settings.client("admin", &[]).create();
         let client = client.map_err(KafkaFault::failed("set up an admin"))?;
         Ok(Self { client: Arc::new(client) })
     }
@@ -102,7 +124,7 @@ impl Admin {
         may_create: bool,
     ) -> Result<TopicReport, KafkaFault> {
         let cluster = self.describe().await?;
-        let replication = cluster.brokers.clamp(1, REPLICATION);
+        let replication = cluster.replication();
         let mut report = TopicReport { replication, ..TopicReport::default() };
         let (present, absent): (Vec<_>, Vec<_>) =
             topics.iter().partition(|topic| cluster.topics.contains_key(&topic.name));
@@ -238,7 +260,12 @@ pub(super) fn drift(
             continue;
         };
         if partitions < topic.partitions {
-            note("partitions", topic.partitions.to_string(), partitions.to_string());
+            note(PARTITIONS_SETTING, topic.partitions.to_string(), partitions.to_string());
+        }
+        // Made when there were fewer brokers. What it needs of min.insync.replicas goes by the
+        // replicas it has, and is next once it has more.
+        if replicas < cluster.replication() {
+            note(REPLICATION_SETTING, cluster.replication().to_string(), replicas.to_string());
         }
         let Some(actual) = actual else { continue };
         for (setting, declared) in settings_of(topic, replicas) {
@@ -259,4 +286,46 @@ pub(super) fn settings_of(topic: &TopicSpec, replication: i32) -> Vec<(&'static 
     ];
     settings.extend(topic.max_message_bytes.map(|bytes| ("max.message.bytes", bytes.to_string())));
     settings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> TopicSpec {
+        TopicSpec {
+            name: "t".into(),
+            partitions: 3,
+            retention: Duration::from_secs(60),
+            max_message_bytes: None,
+        }
+    }
+
+    /// What is said of a topic that is as declared but for these numbers.
+    fn drift_of(
+        brokers: i32,
+        partitions: i32,
+        replicas: i32,
+    ) -> Vec<(&'static str, String, String)> {
+        let topic = Topic { partitions, replicas, each: Vec::new() };
+        let cluster = Cluster { brokers, topics: HashMap::from([("t".to_owned(), topic)]) };
+        let settings = settings_of(&spec(), replicas);
+        let settings = settings.into_iter().map(|(name, value)| (name.to_owned(), value));
+        let found = drift(&[&spec()], &cluster, &[Some(settings.collect())]);
+        found.into_iter().map(|drift| (drift.setting, drift.declared, drift.actual)).collect()
+    }
+
+    #[test]
+    fn a_topic_on_fewer_disks_than_the_cluster_has_is_named() {
+        let too_few = |declared: &str, actual: &str| {
+            vec![("replication", declared.to_owned(), actual.to_owned())]
+        };
+        assert_eq!(drift_of(3, 3, 1), too_few("3", "1"));
+        assert_eq!(drift_of(2, 3, 1), too_few("2", "1"));
+        assert_eq!(drift_of(5, 3, 2), too_few("3", "2"));
+        for (brokers, replicas) in [(1, 1), (2, 2), (3, 3), (5, 3), (3, 5)] {
+            assert_eq!(drift_of(brokers, 3, replicas), [], "{replicas} of {brokers}");
+        }
+        assert_eq!(drift_of(1, 2, 1), [("partitions", "3".to_owned(), "2".to_owned())]);
+    }
 }

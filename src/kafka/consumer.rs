@@ -18,9 +18,10 @@ use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::{mpsc, oneshot};
 
-use super::convert::{reading, record_of};
+use super::convert::{READING, record_of};
 use super::error::KafkaFault;
 use super::settings::KafkaSettings;
+use super::trouble::Troubles;
 use crate::domain::dispatch::PartitionId;
 use crate::domain::record::Record;
 
@@ -39,6 +40,14 @@ const EVENTS_MAX: usize = 256;
 /// A member that is silent for this long is replaced. librdkafka's 45 s would leave its jobs
 /// waiting that long.
 const SESSION_TIMEOUT_MS: &str = "6000";
+/// The settings of a member, beside those of [`READING`].
+const MEMBER: [(&str, &str); 4] = [
+    ("partition.assignment.strategy", "cooperative-sticky"),
+    ("session.timeout.ms", SESSION_TIMEOUT_MS),
+    ("heartbeat.interval.ms", "2000"),
+    // A group's first member starts with what is there; `latest` would skip it.
+    ("auto.offset.reset", "earliest"),
+];
 
 /// What happened to a member of a group.
 #[derive(Debug)]
@@ -107,12 +116,14 @@ pub struct GroupConsumer {
 }
 
 struct Context {
+    group: String,
     events: mpsc::Sender<ConsumerEvent>,
+    troubles: Troubles,
 }
 
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "kafka consumer");
+        self.troubles.heard(&self.group, &error, reason);
     }
 }
 
@@ -145,6 +156,7 @@ impl ConsumerContext for Context {
         match rebalance {
             // An empty one too: it says that the group was joined.
             Rebalance::Assign(list) => {
+                self.troubles.over();
                 let assigned = with_commits(consumer, ids(list));
                 let _ = self.events.blocking_send(ConsumerEvent::Assigned(assigned));
             }
@@ -237,19 +249,18 @@ impl GroupConsumer {
     ) -> Result<(Self, mpsc::Receiver<ConsumerEvent>), KafkaFault> {
         let Membership { group, instance, topics, tells_ends } = membership;
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
-        let mut config = reading(settings, group);
+        let mut config = settings.client(group, &[&READING[..], &MEMBER].concat());
         config
             .set("group.id", group)
-            .set("partition.assignment.strategy", "cooperative-sticky")
-            .set("session.timeout.ms", SESSION_TIMEOUT_MS)
-            .set("heartbeat.interval.ms", "2000")
-            // A group's first member starts with what is there; `latest` would skip it.
-            .set("auto.offset.reset", "earliest")
             .set("enable.partition.eof", if tells_ends { "true" } else { "false" });
         if let Some(instance) = instance {
             config.set("group.instance.id", format!("{group}-{instance}"));
         }
-        let context = Context { events: events.clone() };
+        let context = Context {
+            group: group.to_owned(),
+            events: events.clone(),
+            troubles: Troubles::default(),
+        };
         let action = format!("join the group {group}");
         let client = BaseConsumer::from_config_and_context(&config, context)
             .map_err(KafkaFault::failed(action.as_str()))?;
@@ -368,7 +379,10 @@ impl Poller {
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 let _ = self.events.blocking_send(ConsumerEvent::End(partition));
             }
-            Some(Err(error)) => tracing::debug!(%error, "kafka poll"),
+            Some(Err(error)) => {
+                let context = self.client.context();
+                context.troubles.heard(&context.group, &error, "");
+            }
             None => {}
         }
     }

@@ -55,20 +55,22 @@ pub(super) fn headers_to(headers: &Headers) -> OwnedHeaders {
     })
 }
 
-/// The configuration shared by whatever reads records.
+/// The settings shared by whatever reads records.
+pub(super) const READING: [(&str, &str); 8] = [
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("isolation.level", "read_committed"),
+    ("enable.partition.eof", "false"),
+    // librdkafka's defaults fetch 100,000 records or 64 MiB ahead for each partition.
+    ("queued.min.messages", "1000"),
+    ("queued.max.messages.kbytes", "16384"),
+    // A partition of which so much was fetched is asked for more only after a second by
+    // default: that would bound a backlog to one fetch of each partition per second.
+    ("fetch.queue.backoff.ms", "20"),
+    ("fetch.wait.max.ms", "100"),
+];
+
+/// The configuration of a client that reads outside of any group.
 pub(super) fn reading(settings: &KafkaSettings, name: &str) -> rdkafka::ClientConfig {
-    let mut config = settings.client(name);
-    config
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("isolation.level", "read_committed")
-        .set("enable.partition.eof", "false")
-        // librdkafka's defaults fetch 100,000 records or 64 MiB ahead for each partition.
-        .set("queued.min.messages", "1000")
-        .set("queued.max.messages.kbytes", "16384")
-        // A partition of which so much was fetched is asked for more only after a second by
-        // default: that would bound a backlog to one fetch of each partition per second.
-        .set("fetch.queue.backoff.ms", "20")
-        .set("fetch.wait.max.ms", "100");
-    config
+    settings.client(name, &READING)
 }

@@ -18,6 +18,7 @@ mod reader;
 mod scan;
 mod settings;
 mod topics;
+mod trouble;
 
 pub use admin::{Admin, TopicDrift, TopicReport};
 pub use consumer::{Commit, ConsumerEvent, GroupConsumer, Membership, Revocation};

@@ -103,14 +103,10 @@ impl Producer {
             .headers(headers_to(&record.headers));
         future.key = record.key.as_deref();
         future.payload = record.value.as_deref();
+        // What the client library refuses by itself says nothing of Kafka.
+        let delivery =
+            client.send_result(future).map_err(|(error, _)| self.failed(&client, error))?;
         locked(&shared.reachability).sent(shared.clock.now_ms());
-        let delivery = match client.send_result(future) {
-            Ok(delivery) => delivery,
-            Err((error, _)) => {
-                locked(&shared.reachability).given_up();
-                return Err(self.failed(&client, error));
-            }
-        };
         match delivery.await {
             Ok(Ok(delivered)) => {
                 locked(&shared.reachability).answered(shared.clock.now_ms());
@@ -132,8 +128,15 @@ impl Producer {
                 })
             }
             Ok(Err((error, _))) => {
-                locked(&shared.reachability).given_up();
-                Err(self.failed(&client, error))
+                let error = self.failed(&client, error);
+                let mut reachability = locked(&shared.reachability);
+                match error {
+                    ProduceError::TooLarge(_) | ProduceError::Refused(_) => {
+                        reachability.answered(shared.clock.now_ms());
+                    }
+                    _ => reachability.given_up(),
+                }
+                Err(error)
             }
             // The client was replaced while the record was on its way.
             Err(_) => {
@@ -236,16 +239,19 @@ fn build(
     settings: &KafkaSettings,
     reachability: &Arc<Mutex<Reachability>>,
 ) -> Result<Client, KafkaFault> {
-    let mut config = settings.client("producer");
-    config
-        .set("enable.idempotence", "true")
-        .set("acks", "all")
-        .set("partitioner", "murmur2_random")
-        .set("compression.type", "lz4")
-        .set("linger.ms", "1")
-        .set("message.timeout.ms", DELIVERY_TIMEOUT_MS)
-        .set("message.max.bytes", RECORD_BYTES_MAX)
-        .set("queue.buffering.max.kbytes", QUEUE_KIB_MAX);
+    let config = settings.client(
+        "producer",
+        &[
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            ("partitioner", "murmur2_random"),
+            ("compression.type", "lz4"),
+            ("linger.ms", "1"),
+            ("message.timeout.ms", DELIVERY_TIMEOUT_MS),
+            ("message.max.bytes", RECORD_BYTES_MAX),
+            ("queue.buffering.max.kbytes", QUEUE_KIB_MAX),
+        ],
+    );
     let context = Context { reachability: Arc::clone(reachability) };
     Client::from_config_and_context(&config, context)
         .map_err(KafkaFault::failed("set up a producer"))

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use crate::domain::clock::millis;
+
 /// A record that waits longer than this for its acknowledgement makes Kafka doubtful.
 /// Far above any healthy acknowledgement, well below the deadline of an HTTP answer.
 const DOUBT_AFTER: Duration = Duration::from_secs(2);
@@ -38,9 +40,8 @@ impl Reachability {
 
     /// What is known now.
     pub(super) fn state(&self, now_ms: i64) -> State {
-        let doubt_after_ms = i64::try_from(DOUBT_AFTER.as_millis()).unwrap_or(i64::MAX);
         match (self.state, self.waiting_since_ms) {
-            (State::Reachable, Some(since_ms)) if now_ms - since_ms > doubt_after_ms => {
+            (State::Reachable, Some(since_ms)) if now_ms - since_ms > millis(DOUBT_AFTER) => {
                 State::Doubtful
             }
             (state, _) => state,

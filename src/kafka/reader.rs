@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use super::convert::{reading, record_of};
 use super::error::KafkaFault;
 use super::settings::KafkaSettings;
+use super::trouble::Troubles;
 use crate::domain::receipt::Place;
 use crate::domain::record::Record;
 
@@ -125,7 +126,7 @@ impl Reader {
                     .map_err(KafkaFault::failed(format!("follow {topic}")))?;
             }
             client.assign(&start).map_err(KafkaFault::failed(format!("follow {topic}")))?;
-            Ok(Tail { client: Arc::new(client) })
+            Ok(Tail { client: Arc::new(client), troubles: Arc::default() })
         })
         .await
     }
@@ -134,6 +135,7 @@ impl Reader {
 /// A topic being followed.
 pub struct Tail {
     client: Arc<BaseConsumer>,
+    troubles: Arc<Troubles>,
 }
 
 /// What came of a topic being followed.
@@ -149,7 +151,7 @@ pub struct Tailed {
 impl Tail {
     /// The next records: waits for the first at most this long, takes what else is there.
     pub async fn next(&self, wait: Duration, count_max: usize) -> Result<Tailed, KafkaFault> {
-        let client = Arc::clone(&self.client);
+        let (client, troubles) = (Arc::clone(&self.client), Arc::clone(&self.troubles));
         blocking(move || {
             let mut tailed = Tailed::default();
             let mut wait = wait;
@@ -157,7 +159,7 @@ impl Tail {
                 match client.poll(wait) {
                     Some(Ok(message)) => tailed.records.push(record_of(&message)),
                     Some(Err(KafkaError::PartitionEOF(_))) => tailed.is_at_an_end = true,
-                    Some(Err(error)) => tracing::debug!(%error, "kafka poll"),
+                    Some(Err(error)) => troubles.heard("tail", &error, ""),
                     None => break,
                 }
                 wait = Duration::ZERO;

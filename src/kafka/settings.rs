@@ -8,7 +8,8 @@ use thiserror::Error;
 pub struct KafkaSettings {
     /// `host:port` of the first brokers to ask, comma-separated.
     pub brokers: String,
-    /// Any librdkafka property, for SASL and TLS above all. They win over jobgate's own.
+    /// Any librdkafka property, for SASL and TLS above all. They win over jobgate's own; those
+    /// that the promises need are [refused](Self::check).
     pub properties: Vec<(String, String)>,
 }
 
@@ -33,19 +34,37 @@ pub struct InvalidProperty {
     pub why: &'static str,
 }
 
-/// The properties on which the promises stand.
-const RESERVED: [(&str, &str); 11] = [
+/// The properties on which the promises stand, also by their other names.
+const RESERVED: [(&str, &str); 21] = [
     ("enable.idempotence", "a retry inside the producer must not write a record twice"),
     ("acks", "an accepted record is on every in-sync replica"),
     ("request.required.acks", "an accepted record is on every in-sync replica"),
     ("partitioner", "keys go where every Java client puts them"),
-    ("enable.auto.commit", "offsets are committed after the effect"),
-    ("enable.auto.offset.store", "offsets are committed after the effect"),
-    ("auto.commit.enable", "offsets are committed after the effect"),
+    ("delivery.report.only.error", "a request is answered when its record is acknowledged"),
     ("transactional.id", "a transaction that is never committed is never read"),
+    ("enable.auto.commit", "offsets are committed after the effect"),
+    ("auto.commit.enable", "offsets are committed after the effect"),
+    ("enable.auto.offset.store", "offsets are committed after the effect"),
     ("auto.offset.reset", "records must not be skipped"),
+    ("isolation.level", "a record of a transaction that was given up is none"),
+    ("enable.partition.eof", "the end of a partition is told where it is asked for"),
     ("group.id", "the groups are those of the catalog"),
+    ("group.instance.id", "CONSUMER_INSTANCE sets it, for each group its own"),
+    ("group.protocol", "workers hand partitions over by the classic protocol"),
+    ("group.remote.assignor", "workers hand partitions over by the classic protocol"),
+    ("partition.assignment.strategy", "a rebalance takes away only what another worker gets"),
     ("allow.auto.create.topics", "topics are created with the catalog's settings"),
+    ("bootstrap.servers", "KAFKA_BROKERS sets it"),
+    ("metadata.broker.list", "KAFKA_BROKERS sets it"),
+    ("test.mock.num.brokers", "records would be kept by no broker"),
+];
+
+/// Other names of properties that jobgate sets itself: librdkafka takes either, and of two
+/// values under two names it is not said which one wins.
+const ALIASES: [(&str, &str); 3] = [
+    ("compression.codec", "compression.type"),
+    ("queue.buffering.max.ms", "linger.ms"),
+    ("delivery.timeout.ms", "message.timeout.ms"),
 ];
 
 impl KafkaSettings {
@@ -59,8 +78,9 @@ impl KafkaSettings {
         Ok(())
     }
 
-    /// The configuration that every client starts from.
-    pub(super) fn client(&self, name: &str) -> ClientConfig {
+    /// The configuration of a client: what every client starts from, then the settings of its
+    /// kind, then the user's properties. After it, a client may set what is reserved.
+    pub(super) fn client(&self, name: &str, of_its_kind: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &self.brokers)
@@ -70,8 +90,12 @@ impl KafkaSettings {
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "1000")
             .set("topic.metadata.refresh.interval.ms", "30000");
+        for (name, value) in of_its_kind {
+            config.set(*name, *value);
+        }
         for (name, value) in &self.properties {
-            config.set(name, value);
+            let alias = ALIASES.iter().find(|(alias, _)| alias == name);
+            config.set(alias.map_or(name.as_str(), |(_, name)| name), value);
         }
         config
     }
@@ -96,6 +120,16 @@ mod tests {
             "the Kafka property acks cannot be set: an accepted record is on every in-sync replica"
         );
         assert_eq!(KafkaSettings::check(&settings("sasl.password").properties), Ok(()));
+    }
+
+    #[test]
+    fn a_user_s_property_wins_under_each_of_its_names() {
+        for name in ["linger.ms", "queue.buffering.max.ms"] {
+            let config = settings(name).client("x", &[("linger.ms", "1"), ("acks", "all")]);
+            assert_eq!((config.get("linger.ms"), config.get("acks")), (Some("hush"), Some("all")));
+        }
+        let config = settings("reconnect.backoff.ms").client("x", &[]);
+        assert_eq!(config.get("reconnect.backoff.ms"), Some("hush"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Write a dead letter, and mark a letter resolved whose replay has succeeded: what a worker
 //! owes before it lets go of a record.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::domain::clock::SharedClock;
 use crate::domain::dead_letter::DeadLetter;
 use crate::domain::handler::Failure;
 use crate::domain::record::{Record, header};
-use crate::kafka::Producer;
+use crate::kafka::{ProduceError, Producer};
 use crate::store::Store;
 
 /// The wait after a failed try, doubled up to [`RETRY_LONGEST`].
@@ -66,22 +67,48 @@ impl Undertaker {
                         partition = record.place.partition,
                         offset = record.place.offset,
                         attempts,
-                        error = failure.message,
+                        // Its message may quote the payload; the letter has it.
+                        error.class = failure.class,
                         dead_letter = format!("{}/{}", place.partition, place.offset),
                         "dead letter"
                     );
                     return true;
                 }
-                Err(error) => tracing::warn!(
-                    job.id = %record.message_id(),
-                    %error,
-                    "a dead letter was not acknowledged; its partition waits"
-                ),
+                Err(error) => self.log_refused(record, &error),
             }
             tokio::select! {
                 () = stop.cancelled() => return false,
                 () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY_LONGEST),
             }
+        }
+    }
+
+    /// A letter that Kafka refuses waits as one that it does not answer for: letting it go would
+    /// lose the record. But somebody has to do something.
+    fn log_refused(&self, record: &Record, error: &ProduceError) {
+        let job_id = record.message_id();
+        let cause = error.source();
+        let topic = &*self.dlq_topic;
+        match error {
+            ProduceError::TooLarge(_) => tracing::error!(
+                job.id = %job_id,
+                cause,
+                topic,
+                "a dead letter is larger than its topic takes; its partition waits until the \
+                 topic's max.message.bytes is raised (with Kafka's kafka-configs.sh)"
+            ),
+            ProduceError::Refused(_) => tracing::error!(
+                job.id = %job_id,
+                cause,
+                topic,
+                "Kafka refuses a dead letter; its partition waits until the cause is mended"
+            ),
+            _ => tracing::warn!(
+                job.id = %job_id,
+                %error,
+                cause,
+                "a dead letter was not acknowledged; its partition waits"
+            ),
         }
     }
 

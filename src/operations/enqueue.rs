@@ -82,7 +82,9 @@ impl Enqueue {
         accepted: Accepted,
         producer: Option<&str>,
     ) -> Result<Receipt, EnqueueError> {
+        let counters = self.counters.of(&record_type.name).cloned().unwrap_or_default();
         if self.producer.is_away() {
+            TypeCounters::count(&counters.enqueue_errors);
             return Err(EnqueueError::Away);
         }
         let id = self.ids.next(self.clock.now_ms());
@@ -97,23 +99,18 @@ impl Enqueue {
         };
         let producer = self.producer.clone();
         let begun = Instant::now();
-        let sent =
-            run_detached(
-                &self.tracker,
-                ANSWER_DEADLINE,
-                async move { producer.send(&record).await },
-            )
-            .await;
-        if let Some(counters) = self.counters.of(&record_type.name) {
-            let is_durable = matches!(sent, Some(Ok(_)));
-            TypeCounters::count(if is_durable {
-                &counters.enqueued
+        // Counted by what becomes of the record, whether or not somebody still waits for it.
+        let work = async move {
+            let sent = producer.send(&record).await;
+            if sent.is_ok() {
+                TypeCounters::count(&counters.enqueued);
+                counters.enqueue_time.observe(begun.elapsed());
             } else {
-                &counters.enqueue_errors
-            });
-            counters.enqueue_time.observe(begun.elapsed());
-        }
-        match sent {
+                TypeCounters::count(&counters.enqueue_errors);
+            }
+            sent
+        };
+        match run_detached(&self.tracker, ANSWER_DEADLINE, work).await {
             Some(Ok(place)) => {
                 Ok(Receipt::new(id, &record_type.name, place, &accepted.key, produced_at_ms))
             }
@@ -152,5 +149,86 @@ impl EnqueueError {
                 Self::OutcomeUnknown { id }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::catalog::{Declaration, PayloadType, RecordKind, TopicSpec};
+    use crate::domain::clock::SystemClock;
+    use crate::domain::retry::RetryPolicy;
+    use crate::kafka::KafkaSettings;
+
+    const TYPE: &str = "a";
+
+    /// A use case on a Kafka that does not answer, which gives a record up after a moment.
+    fn without_kafka(brokers: &str) -> (Enqueue, Arc<Counters>) {
+        let settings = KafkaSettings {
+            brokers: brokers.to_owned(),
+            properties: vec![("message.timeout.ms".to_owned(), "200".to_owned())],
+        };
+        let clock: SharedClock = Arc::new(SystemClock);
+        let producer = Producer::new(settings, Arc::clone(&clock)).unwrap();
+        let counters = Arc::new(Counters::new([TYPE]));
+        let (ids, tracker) = (Arc::new(IdSource::new()), TaskTracker::new());
+        let enqueue = Enqueue::new(producer, ids, clock, "tests", tracker, Arc::clone(&counters));
+        (enqueue, counters)
+    }
+
+    async fn enqueue_one(enqueue: &Enqueue) -> Result<Receipt, EnqueueError> {
+        let payload = json!({ "id": "1" });
+        let properties = json!({ "id": { "type": "string" } });
+        let schema = json!({ "type": "object", "properties": properties, "required": ["id"] });
+        let record_type = RecordType::declare(Declaration {
+            name: TYPE.to_owned(),
+            kind: RecordKind::Job,
+            description: "A type.".to_owned(),
+            topic: TopicSpec::new("t", 1, Duration::from_hours(1)),
+            group: "workers".to_owned(),
+            key: "{id}".to_owned(),
+            retry: RetryPolicy::DEFAULT,
+            critical: false,
+            headers: Vec::new(),
+            constants: Vec::new(),
+            payload: PayloadType::from_schema(schema, payload.clone()),
+        });
+        let record_type = record_type.unwrap();
+        let accepted = record_type.accept(payload.to_string().as_bytes()).unwrap();
+        enqueue.enqueue(&record_type, accepted, None).await
+    }
+
+    fn errors(counters: &Counters) -> u64 {
+        counters.of(TYPE).unwrap().enqueue_errors.load(Relaxed)
+    }
+
+    #[tokio::test]
+    async fn a_record_that_is_refused_at_once_is_counted() {
+        let (enqueue, counters) = without_kafka("127.0.0.1:1");
+        assert!(!enqueue.producer.probe().await);
+        assert!(matches!(enqueue_one(&enqueue).await, Err(EnqueueError::Away)));
+        assert_eq!(errors(&counters), 1);
+    }
+
+    #[tokio::test]
+    async fn a_record_whose_caller_has_gone_is_counted() {
+        // It takes the connection and says nothing, so that Kafka is not known to be away.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (enqueue, counters) = without_kafka(&silent.local_addr().unwrap().to_string());
+        tokio::select! {
+            biased;
+            answer = enqueue_one(&enqueue) => panic!("an answer at once: {answer:?}"),
+            () = std::future::ready(()) => {}
+        }
+        let counted = async {
+            while errors(&counters) == 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), counted).await.expect("it is counted");
     }
 }

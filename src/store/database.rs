@@ -1,6 +1,7 @@
 //! Which database, and how it is opened.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -71,7 +72,7 @@ impl FromStr for Database {
         let url = Url::parse(text).map_err(|_| InvalidDatabase)?;
         let has_name = url.path().len() > 1;
         match url.scheme() {
-            "postgres" | "postgresql" if has_name => Ok(Self::Postgres(url)),
+            "postgres" | "postgresql" if has_name => Ok(Self::Postgres(connectable(url))),
             _ => Err(InvalidDatabase),
         }
     }
@@ -87,12 +88,14 @@ impl Database {
         name: &str,
     ) -> Result<Self, InvalidDatabase> {
         let mut url = Url::parse("postgres://localhost").map_err(|_| InvalidDatabase)?;
+        let in_brackets = host.parse::<Ipv6Addr>().ok().map(|address| format!("[{address}]"));
+        let host = in_brackets.as_deref().unwrap_or(host);
         url.set_host(Some(host)).map_err(|_| InvalidDatabase)?;
         url.set_port(Some(port)).map_err(|()| InvalidDatabase)?;
         url.set_username(username).map_err(|()| InvalidDatabase)?;
         url.set_password(password).map_err(|()| InvalidDatabase)?;
         url.set_path(name);
-        Ok(Self::Postgres(url))
+        Ok(Self::Postgres(connectable(url)))
     }
 
     /// Whether the database can be reached. Makes nothing: a SQLite file that is not there
@@ -129,6 +132,14 @@ impl Database {
             }
         }
     }
+}
+
+/// sqlx would look up an IPv6 address with its brackets as a name; as a parameter it has none.
+fn connectable(mut url: Url) -> Url {
+    if let Some(url::Host::Ipv6(address)) = url.host() {
+        url.query_pairs_mut().append_pair("host", &address.to_string());
+    }
+    url
 }
 
 /// The file is made if it is missing. The writer comes first, since it makes the tables.
@@ -185,5 +196,19 @@ mod tests {
         let database = Database::postgres("h", 5432, "u", Some("p@ss:/w#rd"), "n").unwrap();
         let Database::Postgres(url) = database else { panic!("postgres") };
         assert_eq!(url.as_str(), "postgres://u:p%40ss%3A%2Fw%23rd@h:5432/n");
+    }
+
+    #[tokio::test]
+    async fn an_ipv6_address_is_connected_to() {
+        let listener = tokio::net::TcpListener::bind("[::1]:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let of_parts = Database::postgres("::1", port, "u", None, "n").unwrap();
+        let of_url: Database = format!("postgres://u@[::1]:{port}/n").parse().unwrap();
+        for database in [of_parts, of_url] {
+            tokio::select! {
+                answer = listener.accept() => drop(answer.unwrap()),
+                error = database.reach() => panic!("it did not get here: {error:?}"),
+            }
+        }
     }
 }

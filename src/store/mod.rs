@@ -5,7 +5,7 @@
 //! filter is `CAST($n AS TEXT) IS NULL OR ..`, and a write transaction's first statement
 //! writes (SQLite in WAL refuses to turn a reading transaction into a writing one).
 //!
-//! To add an aggregate: a migration, and a file here with a struct that borrows [`Store`].
+//! To add an aggregate: a migration, and a file here with the statements as methods of [`Store`].
 
 mod audit;
 mod claims;
@@ -58,12 +58,6 @@ pub struct Store {
 }
 
 impl Store {
-    /// Whether the database answers.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(&self.reader).await?;
-        Ok(())
-    }
-
     /// Closes every connection, within a few seconds; what is committed stays.
     pub async fn close(&self) {
         tokio::join!(self.reader.close(), self.writer.close());

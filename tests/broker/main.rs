@@ -222,6 +222,18 @@ async fn dropping_it_ends_it() {
 }
 
 #[tokio::test]
+async fn a_stop_whose_time_is_over_kills() {
+    let _turn = turn().await;
+    let folder = folder();
+    let (kafka, _) = start(BrokerSettings::new(folder.path())).await;
+    let stopped = kafka.stop_within(Duration::ZERO).await;
+    assert!(matches!(stopped, Err(BrokerError::Killed { node: 1 })), "{stopped:?}");
+    until_nobody_in(folder.path()).await;
+    let (kafka, _) = start(BrokerSettings::new(folder.path())).await;
+    kafka.stop().await.expect("the next start is as any other");
+}
+
+#[tokio::test]
 async fn a_start_that_is_dropped_leaves_nothing_behind() {
     let _turn = turn().await;
     let folder = folder();

@@ -68,6 +68,13 @@ async fn what_is_not_understood(jobgate: &Jobgate) {
     let form = [("content-type", "application/x-www-form-urlencoded")];
     let text = [("content-type", "text/json")];
     let keyed = [("content-type", JSON), ("idempotency-key", "\"8e03978e\"")];
+    let offsets = "/admin/groups/fraud-workers/offsets";
+    let partitions = "/admin/topics/waitlist.fraud.detection/partitions";
+    let many = json!({
+        "topic": "waitlist.fraud.detection", "to": "latest", "reason": "x",
+        "partitions": vec![0; 1_001]
+    });
+    let many = many.to_string();
     let cases: &[Case<'_>] = &[
         ("POST", job, &json, "{\n \"campaign_id\" 1}", 400, "not-json", "line 2, column 16"),
         ("POST", job, &json, "", 400, "not-json", "empty"),
@@ -79,7 +86,8 @@ async fn what_is_not_understood(jobgate: &Jobgate) {
         ("POST", "/jobs/waitlist.email.verification", &json, &good, 404, "unknown-type", "catalog"),
         ("POST", "/events/email.verification", &json, &good, 404, "unknown-type", "catalog"),
         ("POST", "/events/waitlist.dlq", &json, &good, 404, "unknown-type", "waitlist.dlq"),
-        ("POST", "/jobs/%00%0d%0ax", &json, &good, 404, "unknown-type", "\"x\""),
+        // Visible, and no line of its own.
+        ("POST", "/jobs/%00%0d%0ax", &json, &good, 404, "unknown-type", "\\u0000\\u000d\\u000ax"),
         ("POST", "/jobs/nosuch.type/validate", &json, &good, 404, "unknown-type", "nosuch.type"),
         ("GET", "/nosuch", &[], "", 404, "no-such-path", "/docs"),
         ("POST", "/jobs/", &json, &good, 404, "no-such-path", "/docs"),
@@ -91,6 +99,10 @@ async fn what_is_not_understood(jobgate: &Jobgate) {
         ("POST", job, &form, &good, 415, "unsupported-media-type", "--json"),
         ("POST", job, &text, &good, 415, "unsupported-media-type", "application/json"),
         ("POST", job, &[], &good, 415, "unsupported-media-type", "application/json"),
+        // An array is no object, though its items would do as the members in their order.
+        ("POST", offsets, &json, r#"["t", null, "latest", "x"]"#, 400, "invalid-request", "Send"),
+        ("POST", partitions, &json, "[20]", 400, "invalid-request", "Send"),
+        ("POST", offsets, &json, &many, 422, "invalid-payload", "1 fault"),
         // A job that was to wait must never run at once.
         (
             "POST",

@@ -1,13 +1,14 @@
 //! Secure by default: this machine alone, and no start that breaks a promise. Connections
 //! that only cost are closed.
 
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::harness::{Jobgate, Options, uuid, verification};
-use crate::support::{address, connect, exchange, refused};
+use crate::harness::{Jobgate, Options, until, uuid, verification};
+use crate::support::{address, connect, exchange, refused, run_to_end};
 
 /// When a connection that sends nothing useful must be gone: jobgate gives it 15 s.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
@@ -22,6 +23,7 @@ async fn foreign_pages_and_slow_clients_get_nothing() {
         silence_after_an_answer_is_cut(&jobgate),
         foreign_pages(&jobgate),
         one_connection_serves_many_requests(&jobgate),
+        an_answer_that_nobody_reads_is_cut(&jobgate),
     );
 }
 
@@ -94,6 +96,23 @@ async fn silence_after_an_answer_is_cut(jobgate: &Jobgate) {
     assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
 }
 
+/// Asks for more than fits on the way and reads none of it: the connection must end.
+async fn an_answer_that_nobody_reads_is_cut(jobgate: &Jobgate) {
+    const REQUESTS: usize = 40;
+    let mut stream = connect(&jobgate.base).await;
+    let request = format!(
+        "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: {}\r\n\r\n",
+        address(&jobgate.base)
+    );
+    stream.write_all(request.repeat(REQUESTS).as_bytes()).await.expect("it is sent");
+    until("the end of the connection", SILENCE_MAX * 2, async || {
+        // What is sent to a closed connection comes back as a reset.
+        let sent = stream.try_write(b"\r\n");
+        sent.is_err_and(|error| error.kind() != ErrorKind::WouldBlock).then_some(())
+    })
+    .await;
+}
+
 async fn one_connection_serves_many_requests(jobgate: &Jobgate) {
     let mut stream = connect(&jobgate.base).await;
     let request = format!("GET /health/live HTTP/1.1\r\nHost: {}\r\n\r\n", address(&jobgate.base));
@@ -114,13 +133,18 @@ async fn one_connection_serves_many_requests(jobgate: &Jobgate) {
 async fn a_start_that_breaks_a_promise_is_refused_with_a_sentence() {
     let dir = tempfile::tempdir().expect("a directory");
     let listen = ["--listen", "127.0.0.1:0"];
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 11] = [
         (&["--listen", "0.0.0.0:0"], "not a loopback address"),
         (&["--listen", "[::]:0"], "not a loopback address"),
         (&["--kafka-property", "acks=1"], "acks"),
         (&["--kafka-property", "enable.idempotence=false"], "enable.idempotence"),
         (&["--kafka-property", "auto.offset.reset=latest"], "auto.offset.reset"),
         (&["--kafka-property", "partitioner=random"], "partitioner"),
+        (&["--kafka-property", "delivery.report.only.error=true"], "delivery.report.only.error"),
+        (&["--kafka-property", "isolation.level=read_uncommitted"], "isolation.level"),
+        (&["--kafka-property", "group.protocol=consumer"], "group.protocol"),
+        (&["--kafka-property", "group.instance.id=1"], "CONSUMER_INSTANCE"),
+        (&["--kafka-property", "bootstrap.servers=k:9092"], "KAFKA_BROKERS"),
     ];
     for (args, named) in cases {
         let args = if args[0] == "--listen" { args.to_vec() } else { [&listen, args].concat() };
@@ -128,6 +152,36 @@ async fn a_start_that_breaks_a_promise_is_refused_with_a_sentence() {
         assert!(sentence.contains(named), "{args:?}: {sentence}");
         assert!(!sentence.contains('{') && sentence.ends_with(|c: char| c != ':'), "{sentence}");
     }
+    let variable = [("JOBGATE_KAFKA_PROPERTIES", "linger.ms=5\nacks=1")];
+    let sentence = refused(dir.path(), &listen, &variable).await;
+    assert!(sentence.contains("acks"), "{sentence}");
     let left = std::fs::read_dir(dir.path()).expect("the directory").count();
     assert_eq!(left, 0, "a refused start touches nothing");
+}
+
+/// Arguments, variables, and what the sentence must name.
+type Unreadable<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
+
+#[tokio::test]
+async fn a_password_that_cannot_be_read_is_not_shown() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let listen = ["--listen", "127.0.0.1:0"];
+    let cases: &[Unreadable<'_>] = &[
+        (&[], &[("DATABASE_URL", "mysql://u:hush@h/n")], "DATABASE_URL"),
+        (&["--database-url", "postgres://u:hush@h:x/n"], &[], "DATABASE_URL"),
+        (&[], &[("SMTP_URL", "imap://u:hush@h")], "SMTP_URL"),
+        (&["--smtp-url", "smtp://u:hush@h:x"], &[], "SMTP_URL"),
+        (&["--kafka-property", "sasl.password:hush"], &[], "--kafka-property"),
+        (&[], &[("JOBGATE_KAFKA_PROPERTIES", "sasl.password:hush")], "JOBGATE_KAFKA_PROPERTIES"),
+    ];
+    for (args, env, named) in cases {
+        for command in [&[][..], &["check"]] {
+            let args = [&listen, *args, command].concat();
+            let output = run_to_end(dir.path(), &args, env).await;
+            let said = [output.stdout, output.stderr].concat();
+            let said = String::from_utf8_lossy(&said);
+            assert_eq!(output.status.code(), Some(1), "{args:?} {env:?}: {said}");
+            assert!(said.contains(named) && !said.contains("hush"), "{args:?} {env:?}: {said}");
+        }
+    }
 }

@@ -32,6 +32,7 @@ async fn dead_letters_can_be_found_mended_and_put_aside() {
     what_is_not_there_is_not_found(&jobgate).await;
     what_is_asked_wrongly_is_refused(&jobgate).await;
     the_index_can_be_made_anew(&jobgate).await;
+    a_letter_has_its_state_however_long_its_history(&jobgate, &kafka).await;
 }
 
 /// A job that cannot run: its mail lacks the link.
@@ -490,4 +491,28 @@ async fn no_answer_comes_out_of_half_an_index(jobgate: &Jobgate, status_url: &st
         }
     };
     tokio::join!(rebuild, ask);
+}
+
+/// A history shows the newest hundred letters of a message; an older one is still itself.
+async fn a_letter_has_its_state_however_long_its_history(jobgate: &Jobgate, kafka: &Client) {
+    let (_, letter) = fail(jobgate, &without_a_link()).await;
+    let answer = discard(jobgate, &letter, &json!({ "reason": "seen" })).await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT, "{}", answer.text);
+    let (partition, offset) = place(&letter);
+    let record = kafka.read(DLQ, partition, offset).await;
+    let mut later: Value =
+        serde_json::from_slice(record.payload().expect("a value")).expect("JSON");
+    later["failed_at"] = json!("2099-01-01T00:00:00.000Z");
+    let value = later.to_string();
+    for _ in 0..100 {
+        let raw = Raw { value: Some(value.as_bytes()), ..Raw::default() };
+        kafka.produce(DLQ, 0, raw).await;
+    }
+    until("the history is full", SOON, async || {
+        let whole = jobgate.get(&path(&letter)).await.json();
+        (whole["history"].as_array()?.len() == 100).then_some(())
+    })
+    .await;
+    let whole = jobgate.get(&path(&letter)).await.json();
+    assert_eq!(whole["state"], "discarded", "{}", whole["state"]);
 }

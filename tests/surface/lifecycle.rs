@@ -1,14 +1,14 @@
 //! Start, stop, and the end that nobody planned: nothing is lost and nothing is left behind.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use serde_json::json;
 use tokio::net::TcpStream;
 
 use crate::harness::{Jobgate, Options, until, uuid, verification};
-use crate::support::{Client, letter, path, refused};
+use crate::support::{Client, exchange, letter, path, refused};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_ends_and_starts_again_with_everything() {
@@ -42,15 +42,44 @@ async fn it_ends_and_starts_again_with_everything() {
     assert_eq!(jobgate.brokers(), brokers, "Kafka's address stays");
     everything_is_there(&jobgate, &receipt).await;
 
-    // SIGTERM: idle, it is gone at once.
-    let (code, after) = jobgate.terminate().await;
-    assert_eq!(code, Some(0));
+    // SIGTERM: it says so and goes on serving for a moment, then it is gone.
+    let begun = Instant::now();
+    rustix::process::kill_process(jobgate.pid(), rustix::process::Signal::TERM).expect("SIGTERM");
+    let late = served_while_unready(&jobgate).await;
+    let (code, log) = jobgate.ended(Duration::from_secs(40)).await;
+    let after = begun.elapsed();
+    assert_eq!(code, Some(0), "{log}");
     assert!(after < Duration::from_secs(10), "an idle end took {after:?}");
     assert_eq!(javas(&data), Vec::<String>::new(), "Kafka is gone before jobgate is");
     jobgate.start_again().await;
     everything_is_there(&jobgate, &receipt).await;
+    jobgate.mail(&late).await;
     let (code, _) = jobgate.terminate().await;
     assert_eq!(code, Some(0));
+}
+
+/// What a balancer relies on: it hears 503 where it asks, and what it still sends is accepted.
+/// Each request on a connection of its own. Returns the id of a job.
+async fn served_while_unready(jobgate: &Jobgate) -> String {
+    let host = jobgate.base.strip_prefix("http://").expect("http");
+    let question =
+        format!("GET /health/ready HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    let unready = async || {
+        let answer = exchange(&jobgate.base, question.as_bytes()).await;
+        answer.starts_with("HTTP/1.1 503").then_some(())
+    };
+    until("not ready any more", Duration::from_secs(2), unready).await;
+    let job = verification(&uuid(), &uuid()).to_string();
+    let head = format!(
+        "POST /jobs/email.verification HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        job.len()
+    );
+    let answer = exchange(&jobgate.base, (head + &job).as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    let (_, receipt) = answer.split_once("\r\n\r\n").expect("a body");
+    let receipt: serde_json::Value = serde_json::from_str(receipt).expect("JSON");
+    receipt["id"].as_str().expect("an id").to_owned()
 }
 
 /// What must outlive the process: an event, a job that was never run, a dead letter.

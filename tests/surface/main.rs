@@ -20,4 +20,5 @@ mod lifecycle;
 mod openapi;
 mod raw_produce;
 mod support;
+mod trouble;
 mod wire;

@@ -74,17 +74,21 @@ impl Client {
         .await
     }
 
-    /// The next offset of each partition.
+    /// The next offset of each partition, once each has its leader: after a start that takes
+    /// Kafka a moment.
     pub(crate) async fn ends(&self, topic: &str) -> Vec<i64> {
-        let (consumer, topic) = (self.consumer(), topic.to_owned());
-        blocking(move || {
-            let metadata = consumer.fetch_metadata(Some(&topic), ASK).expect("metadata");
-            let partitions = metadata.topics()[0].partitions().len();
-            (0..i32::try_from(partitions).expect("few"))
-                .map(|partition| {
-                    consumer.fetch_watermarks(&topic, partition, ASK).expect("watermarks").1
-                })
-                .collect()
+        until(&format!("the ends of {topic}"), SOON, async || {
+            let (consumer, topic) = (self.consumer(), topic.to_owned());
+            blocking(move || {
+                let metadata = consumer.fetch_metadata(Some(&topic), ASK).ok()?;
+                let partitions = metadata.topics()[0].partitions().len();
+                (0..i32::try_from(partitions).expect("few"))
+                    .map(|partition| {
+                        Some(consumer.fetch_watermarks(&topic, partition, ASK).ok()?.1)
+                    })
+                    .collect()
+            })
+            .await
         })
         .await
     }

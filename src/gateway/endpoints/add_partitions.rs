@@ -6,7 +6,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::super::Services;
-use super::super::body::JsonBody;
+use super::super::body::{JsonBody, request};
 use super::super::caller::Caller;
 use super::super::problem::Problem;
 use super::get_topics::TopicDetailBody;
@@ -39,12 +39,8 @@ pub(in super::super) struct PartitionsRequest {
     responses(
         (status = 200, description = "The topic as it is now", body = TopicDetailBody),
         (status = 400, description = "Not JSON, or without a count", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "Not a topic of the catalog", body = Problem, content_type = "application/problem+json"),
-        (status = 408, description = "The body took too long", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It has as many, or more", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "Over 1 MiB", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "Not JSON by its Content-Type", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The count or the reason is out of bounds", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Kafka or the database is away", body = Problem, content_type = "application/problem+json"),
         (status = 504, description = "The outcome is unknown: the change may have been made", body = Problem, content_type = "application/problem+json"),
@@ -56,9 +52,7 @@ pub(in super::super) async fn add_partitions(
     Caller(actor): Caller,
     JsonBody(body): JsonBody,
 ) -> Result<Json<TopicDetailBody>, Problem> {
-    let PartitionsRequest { count, reason } = serde_json::from_slice(&body).map_err(|error| {
-        Problem::bad_request("invalid-request", format!("Send {{\"count\": 20}}: {error}"))
-    })?;
+    let PartitionsRequest { count, reason } = request(&body, "Send {\"count\": 20}")?;
     if !(1..=PARTITIONS_MAX).contains(&count) {
         return Err(Problem::invalid_payload(vec![Fault {
             pointer: "/count".to_owned(),

@@ -42,7 +42,7 @@ pub(in super::super) struct TypeBody {
     /// How the key follows from the payload.
     #[schema(example = "{campaign_id}_{user_id}")]
     key: String,
-    /// It keeps a guaranteed share of a full pool.
+    /// Whether its dead letters call for somebody at once.
     critical: bool,
     /// How often and how patiently it is tried.
     retry: RetryBody,

@@ -117,7 +117,6 @@ impl From<JobStatus> for JobStatusBody {
     ),
     responses(
         (status = 200, description = "What became of it", body = JobStatusBody),
-        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such type, or no record at this place", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Kafka, the database or the index cannot answer", body = Problem, content_type = "application/problem+json"),
     )
@@ -151,7 +150,6 @@ pub(in super::super) async fn get_job_status(
     params(("id" = String, Path, description = "The id in the receipt")),
     responses(
         (status = 200, description = "What became of it", body = JobStatusBody),
-        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No record has this id, or it carries no time", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "It is not among the records that are searched, and there are more: ask by its place", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The search took too long, or Kafka, the database or the index cannot answer", body = Problem, content_type = "application/problem+json"),

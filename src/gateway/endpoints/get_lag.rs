@@ -114,7 +114,6 @@ fn seconds(milliseconds: i64) -> f64 {
     tag = "operating",
     responses(
         (status = 200, description = "The lag", body = LagBody),
-        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Kafka did not answer every question", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -135,7 +134,6 @@ pub(in super::super) async fn get_lag(
     params(("group" = String, Path, description = "A group of the catalog")),
     responses(
         (status = 200, description = "The lag", body = LagBody),
-        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No type has this group", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Kafka did not answer every question", body = Problem, content_type = "application/problem+json"),
     )

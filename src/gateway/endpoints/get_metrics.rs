@@ -8,7 +8,6 @@ use axum::response::IntoResponse;
 
 use super::super::Metrics;
 use super::super::exposition::{Exposition, Kind};
-use super::super::problem::Problem;
 use crate::domain::counters::TypeCounters;
 use crate::operations::Stats;
 
@@ -46,7 +45,6 @@ const COUNTERS: [(&str, &str, Read); 5] = [
     tag = "health",
     responses(
         (status = 200, description = "The metrics", body = String, content_type = "text/plain"),
-        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(in super::super) async fn get_metrics(State(metrics): State<Metrics>) -> impl IntoResponse {

@@ -166,7 +166,6 @@ impl From<Report> for StatsBody {
     tag = "operating",
     responses(
         (status = 200, description = "The statistics", body = StatsBody),
-        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Kafka or the database is away", body = Problem, content_type = "application/problem+json"),
     )
 )]

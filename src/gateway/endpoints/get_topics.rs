@@ -126,7 +126,6 @@ impl From<TopicView> for TopicDetailBody {
     tag = "operating",
     responses(
         (status = 200, description = "The topics", body = TopicList),
-        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Kafka did not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -149,7 +148,6 @@ pub(in super::super) async fn list_topics(
     params(("topic" = String, Path, description = "A topic of the catalog")),
     responses(
         (status = 200, description = "The topic", body = TopicDetailBody),
-        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "Not a topic of the catalog, or missing", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Kafka did not answer", body = Problem, content_type = "application/problem+json"),
     )

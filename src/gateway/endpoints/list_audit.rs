@@ -80,7 +80,6 @@ impl From<AuditEntry> for AuditBody {
     responses(
         (status = 200, description = "A page", body = AuditList),
         (status = 400, description = "An unknown parameter or value", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The database is away", body = Problem, content_type = "application/problem+json"),
     )
 )]

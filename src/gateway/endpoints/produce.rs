@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::super::problem::Problem;
 use crate::domain::clock::rfc3339;
+use crate::domain::fault::quoted;
 use crate::domain::receipt::Receipt;
 
 /// Proof that the record is durable, and where it stands.
@@ -63,9 +64,8 @@ pub(super) fn refuse_unknown_options(uri: &Uri, headers: &HeaderMap) -> Result<(
 
 /// The answer for a type that the catalog does not have.
 pub(super) fn unknown_type(name: &str) -> Problem {
-    let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
     Problem::not_found(
         "unknown-type",
-        format!("The catalog has no \"{shown}\"; GET /catalog lists every type"),
+        format!("The catalog has no {}; GET /catalog lists every type", quoted(name)),
     )
 }

@@ -9,8 +9,9 @@ use super::super::problem::Problem;
 
 /// Rebuild the index
 ///
-/// The dead-letter topic is the truth; what was replayed or discarded is kept. Lists answer
-/// 503 until the index has reached the end of the topic again.
+/// The dead-letter topic is the truth; what was replayed or discarded is kept. Lists, single
+/// letters and the status of jobs that may have failed are answered 503 until the index has
+/// reached the end of the topic again.
 #[utoipa::path(
     post,
     path = "/admin/dlq/index/rebuild",

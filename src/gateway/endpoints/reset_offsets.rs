@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::Services;
-use super::super::body::JsonBody;
+use super::super::body::{JsonBody, request};
 use super::super::caller::Caller;
 use super::super::problem::Problem;
 use super::reason;
 use crate::domain::clock::parse_rfc3339;
 use crate::domain::fault::Fault;
-use crate::operations::{ResetPartition, ResetRequest, ResetTo};
+use crate::operations::{PARTITIONS_MAX, ResetPartition, ResetRequest, ResetTo};
 
 /// What to reset, and why.
 #[derive(Deserialize, ToSchema)]
@@ -21,7 +21,8 @@ pub(in super::super) struct OffsetsRequest {
     /// A topic that the group consumes.
     #[schema(example = "waitlist.fraud.detection")]
     topic: String,
-    /// Which partitions; all unless given.
+    /// Which partitions, at most 1,000; all unless given.
+    #[schema(max_items = 1000)]
     partitions: Option<Vec<i32>>,
     /// Where to go on.
     to: ToBody,
@@ -85,12 +86,8 @@ impl From<ResetPartition> for ResetPartitionBody {
     responses(
         (status = 200, description = "Reset", body = OffsetsBody),
         (status = 400, description = "Not JSON, or not such a request", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "Not from this machine", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No type has this group", body = Problem, content_type = "application/problem+json"),
-        (status = 408, description = "The body took too long", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The group has members", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "Over 1 MiB", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "Not JSON by its Content-Type", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Not the group's topic, or not an offset of it", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Kafka or the database is away", body = Problem, content_type = "application/problem+json"),
         (status = 504, description = "The outcome is unknown: the change may have been made, or in some partitions alone", body = Problem, content_type = "application/problem+json"),
@@ -102,12 +99,17 @@ pub(in super::super) async fn reset_offsets(
     Caller(actor): Caller,
     JsonBody(body): JsonBody,
 ) -> Result<Json<OffsetsBody>, Problem> {
-    let request: OffsetsRequest = serde_json::from_slice(&body).map_err(|error| {
-        let detail =
-            format!("Send {{\"topic\": \"..\", \"to\": \"latest\", \"reason\": \"..\"}}: {error}");
-        Problem::bad_request("invalid-request", detail)
-    })?;
-    let to = match request.to {
+    let usage = "Send {\"topic\": \"..\", \"to\": \"latest\", \"reason\": \"..\"}";
+    let OffsetsRequest { topic, partitions, to, reason } = request(&body, usage)?;
+    // What is asked for goes into the audit, so it is bounded first.
+    if partitions.as_ref().is_some_and(|named| named.len() > PARTITIONS_MAX) {
+        let detail = format!("may name at most {PARTITIONS_MAX}; without it, all are reset");
+        return Err(Problem::invalid_payload(vec![Fault {
+            pointer: "/partitions".into(),
+            detail,
+        }]));
+    }
+    let to = match to {
         ToBody::Earliest => ResetTo::Earliest,
         ToBody::Latest => ResetTo::Latest,
         ToBody::Offset(offset) => ResetTo::Offset(offset),
@@ -119,8 +121,7 @@ pub(in super::super) async fn reset_offsets(
             ResetTo::Timestamp(at_ms)
         }
     };
-    let reason = reason::checked(&request.reason)?.to_owned();
-    let (topic, partitions) = (request.topic, request.partitions);
+    let reason = reason::checked(&reason)?.to_owned();
     let reset = ResetRequest { group: group.clone(), topic: topic.clone(), partitions, to, reason };
     let done = services.reset_offsets.reset(actor, reset).await?;
     let partitions = done.into_iter().map(ResetPartitionBody::from).collect();
