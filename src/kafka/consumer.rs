@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext as _;
@@ -36,7 +36,12 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(3);
 const CLOSE_WAIT: Duration = Duration::from_secs(8);
 /// Events between the thread and its owner. Records are bounded by the owner's pauses; this
 /// only smooths the way.
-const EVENTS_MAX: usize = 256;
+const EVENTS_MAX: usize = 4;
+/// Records in one event, where so many are there: handing each over by itself costs more than
+/// all the rest of its way.
+const RECORDS_MAX: usize = 128;
+/// Bytes of them, so that what lies between thread and owner stays small.
+const RECORDS_BYTES_MAX: usize = 1 << 20;
 /// A member that is silent for this long is replaced. librdkafka's 45 s would leave its jobs
 /// waiting that long.
 const SESSION_TIMEOUT_MS: &str = "6000";
@@ -59,8 +64,8 @@ pub enum ConsumerEvent {
     Revoking(Revocation),
     /// Partitions were lost: somebody else may have them already. Nothing can be committed.
     Lost(Vec<PartitionId>),
-    /// A record.
-    Record(Box<Record>),
+    /// Records, in the order of their partitions; never none.
+    Records(Vec<Record>),
     /// This partition has no further record now; told only where [`Membership::tells_ends`].
     End(i32),
     /// The membership is over for good: another member has this one's instance id.
@@ -118,7 +123,33 @@ pub struct GroupConsumer {
 struct Context {
     group: String,
     events: mpsc::Sender<ConsumerEvent>,
+    /// Records that were polled and not handed over yet.
+    held: Mutex<Vec<Record>>,
     troubles: Troubles,
+}
+
+/// The owner has gone away.
+struct Gone;
+
+impl Context {
+    fn hold(&self, record: Record) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).push(record);
+    }
+
+    /// Hands over the held records. Before each event of another kind: a record that came before
+    /// a rebalance must not be taken for one that came after it.
+    fn hand_over(&self) -> Result<(), Gone> {
+        let held = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
+        if held.is_empty() {
+            return Ok(());
+        }
+        self.events.blocking_send(ConsumerEvent::Records(held)).map_err(|_| Gone)
+    }
+
+    fn tell(&self, event: ConsumerEvent) -> Result<(), Gone> {
+        self.hand_over()?;
+        self.events.blocking_send(event).map_err(|_| Gone)
+    }
 }
 
 impl ClientContext for Context {
@@ -135,12 +166,12 @@ impl ConsumerContext for Context {
             return;
         }
         if consumer.assignment_lost() {
-            let _ = self.events.blocking_send(ConsumerEvent::Lost(partitions));
+            let _ = self.tell(ConsumerEvent::Lost(partitions));
             return;
         }
         let (answer, answered) = std::sync::mpsc::sync_channel(1);
         let revocation = Revocation { partitions, answer };
-        if self.events.blocking_send(ConsumerEvent::Revoking(revocation)).is_err() {
+        if self.tell(ConsumerEvent::Revoking(revocation)).is_err() {
             return;
         }
         let Ok(offsets) = answered.recv_timeout(REVOKE_WAIT) else {
@@ -158,7 +189,7 @@ impl ConsumerContext for Context {
             Rebalance::Assign(list) => {
                 self.troubles.over();
                 let assigned = with_commits(consumer, ids(list));
-                let _ = self.events.blocking_send(ConsumerEvent::Assigned(assigned));
+                let _ = self.tell(ConsumerEvent::Assigned(assigned));
             }
             Rebalance::Error(error) => tracing::warn!(%error, "rebalance"),
             Rebalance::Revoke(_) => {}
@@ -258,7 +289,8 @@ impl GroupConsumer {
         }
         let context = Context {
             group: group.to_owned(),
-            events: events.clone(),
+            events,
+            held: Mutex::default(),
             troubles: Troubles::default(),
         };
         let action = format!("join the group {group}");
@@ -269,7 +301,7 @@ impl GroupConsumer {
         let is_closing = Arc::new(AtomicBool::new(false));
         let (done, closed) = oneshot::channel();
         let weak = Arc::downgrade(&client);
-        let thread = Poller { client, events, is_closing: Arc::clone(&is_closing) };
+        let thread = Poller { client, is_closing: Arc::clone(&is_closing) };
         std::thread::Builder::new()
             .name(format!("kafka-{group}"))
             .spawn(move || {
@@ -341,7 +373,6 @@ fn list_of(partitions: &[PartitionId]) -> TopicPartitionList {
 
 struct Poller {
     client: Arc<BaseConsumer<Context>>,
-    events: mpsc::Sender<ConsumerEvent>,
     is_closing: Arc<AtomicBool>,
 }
 
@@ -362,28 +393,49 @@ impl Poller {
         self.client.assignment().is_ok_and(|list| list.count() > 0)
     }
 
+    /// Hands over what there is: waits for the first record, and takes those that have come
+    /// with it.
     fn poll(&self) {
-        match self.client.poll(POLL) {
-            Some(Ok(message)) => {
-                let record = Box::new(record_of(&message));
-                if self.events.blocking_send(ConsumerEvent::Record(record)).is_err() {
-                    self.is_closing.store(true, Ordering::Release);
+        let context = self.client.context();
+        let (mut count, mut bytes, mut wait) = (0, 0, POLL);
+        let other = loop {
+            match self.client.poll(wait) {
+                Some(Ok(message)) => {
+                    let record = record_of(&message);
+                    (count, bytes) = (count + 1, bytes + record.size_bytes());
+                    context.hold(record);
+                    if count == RECORDS_MAX || bytes >= RECORDS_BYTES_MAX {
+                        break None;
+                    }
+                    wait = Duration::ZERO;
                 }
+                Some(Err(error)) => break Some(error),
+                None => break None,
             }
-            Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
+        };
+        if context.hand_over().is_err() {
+            self.is_closing.store(true, Ordering::Release);
+        }
+        if let Some(error) = other {
+            self.failed(error);
+        }
+    }
+
+    fn failed(&self, error: KafkaError) {
+        match error {
+            KafkaError::MessageConsumptionFatal(_) => {
                 let said = self.client.client().fatal_error().map(|(_, reason)| reason);
                 let said = said.unwrap_or_else(|| error.to_string());
-                let _ = self.events.blocking_send(ConsumerEvent::Fatal(said));
+                let _ = self.client.context().tell(ConsumerEvent::Fatal(said));
                 self.is_closing.store(true, Ordering::Release);
             }
-            Some(Err(KafkaError::PartitionEOF(partition))) => {
-                let _ = self.events.blocking_send(ConsumerEvent::End(partition));
+            KafkaError::PartitionEOF(partition) => {
+                let _ = self.client.context().tell(ConsumerEvent::End(partition));
             }
-            Some(Err(error)) => {
+            error => {
                 let context = self.client.context();
                 context.troubles.heard(&context.group, &error, "");
             }
-            None => {}
         }
     }
 }

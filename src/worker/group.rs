@@ -28,6 +28,8 @@ use crate::kafka::{Commit, ConsumerEvent, GroupConsumer, KafkaFault, Membership,
 const COMMIT_EVERY: Duration = Duration::from_millis(500);
 /// How long a rebalance waits for the jobs of the partitions that go.
 const REVOKE_DRAIN: Duration = Duration::from_secs(5);
+/// Reports that are taken before anything else is looked at.
+const REPORTS_AT_ONCE: usize = 64;
 /// The longest sleep while nothing is due.
 const IDLE: Duration = Duration::from_mins(1);
 
@@ -83,11 +85,11 @@ impl Group {
                 (record_type.name.as_str().into(), topic, record_type.retry)
             }),
         );
-        let by_topic: HashMap<String, Runnable> = types
+        let by_topic: HashMap<Arc<str>, Runnable> = types
             .into_iter()
-            .map(|runnable| (runnable.record_type.topic.name.clone(), runnable))
+            .map(|runnable| (runnable.record_type.topic.name.as_str().into(), runnable))
             .collect();
-        let topics: Vec<&str> = by_topic.keys().map(String::as_str).collect();
+        let topics: Vec<&str> = by_topic.keys().map(|topic| &**topic).collect();
         let membership = Membership {
             group: &group,
             instance: instance.as_deref(),
@@ -153,7 +155,14 @@ impl Group {
                     Some(event) => self.happened(event),
                     None => break,
                 },
-                Some(report) = self.reports.recv() => self.reported(report),
+                Some(report) = self.reports.recv() => {
+                    self.reported(report);
+                    // Those that came with it: what follows from them is worked out once.
+                    for _ in 0..REPORTS_AT_ONCE {
+                        let Ok(report) = self.reports.try_recv() else { break };
+                        self.reported(report);
+                    }
+                }
                 () = stop.cancelled(), if drain_until.is_none() => {
                     self.dispatcher.stop();
                     drain_until = Some(Instant::now() + self.settings.drain_timeout);
@@ -270,18 +279,21 @@ impl Group {
                 self.is_joined.store(false, Ordering::Release);
                 self.lost.cancel();
             }
-            ConsumerEvent::Record(record) => self.arrived(*record),
+            ConsumerEvent::Records(records) => {
+                for record in records {
+                    self.arrived(record);
+                }
+            }
             ConsumerEvent::End(partition) => self.runner.terms.read_to_the_end(partition),
         }
     }
 
     fn arrived(&mut self, record: Record) {
-        let Some(runnable) = self.runner.by_topic.get(&record.place.topic) else { return };
-        runnable.counters.consume(record.size_bytes());
-        let id = PartitionId {
-            topic: record.place.topic.as_str().into(),
-            partition: record.place.partition,
-        };
+        let known = self.runner.by_topic.get_key_value(record.place.topic.as_str());
+        let Some((topic, runnable)) = known else { return };
+        let size_bytes = record.size_bytes();
+        runnable.counters.consume(size_bytes);
+        let id = PartitionId { topic: Arc::clone(topic), partition: record.place.partition };
         match self.runner.terms.admit(&record) {
             Admission::Run => {}
             Admission::Pass => {
@@ -294,7 +306,7 @@ impl Group {
         let arrival = Arrival {
             offset: record.place.offset,
             key: record.key.clone(),
-            size_bytes: record.size_bytes(),
+            size_bytes,
             item: Arc::new(record),
         };
         self.dispatcher.arrived(&id, arrival);
@@ -332,9 +344,10 @@ impl Group {
         let now_ms = self.runner.clock.now_ms();
         let verdict = self.dispatcher.ended(ticket, &end, now_ms, rand::random());
         let topic = &record.place.topic;
-        let type_name = self.runner.by_topic.get(topic).map_or("", |r| &r.record_type.name);
+        let type_name =
+            self.runner.by_topic.get(topic.as_str()).map_or("", |r| &r.record_type.name);
         let error = failure.map_or("", |failure| &failure.message);
-        if let Some(runnable) = self.runner.by_topic.get(topic) {
+        if let Some(runnable) = self.runner.by_topic.get(topic.as_str()) {
             count(&runnable.counters, outcome, &verdict);
         }
         if matches!(verdict, Verdict::Finished { .. }) {
@@ -359,11 +372,12 @@ impl Group {
                 tracing::warn!(job.r#type = type_name, error, "paused by an outage; probing");
             }
             Verdict::Paused { is_news: false } => {}
+            // The class alone: the message may quote the payload.
             Verdict::RetryAt { at_ms } => tracing::info!(
                 job.id = %record.message_id(),
                 job.r#type = type_name,
                 wait_ms = at_ms - now_ms,
-                error,
+                error = failure.map_or("", |failure| &failure.class),
                 "retry"
             ),
             Verdict::Stale => tracing::info!(

@@ -33,7 +33,7 @@ pub(super) enum Report {
 pub(super) struct Runner {
     /// Where effects are claimed.
     pub(super) scope: Arc<str>,
-    pub(super) by_topic: Arc<HashMap<String, Runnable>>,
+    pub(super) by_topic: Arc<HashMap<Arc<str>, Runnable>>,
     pub(super) terms: Arc<dyn Terms>,
     pub(super) undertaker: Undertaker,
     pub(super) reports: mpsc::UnboundedSender<Report>,
@@ -49,7 +49,7 @@ impl Runner {
         let runner = self.clone();
         let Start { ticket, attempt, item: record } = start;
         self.tracker.spawn(async move {
-            let Some(runnable) = runner.by_topic.get(&record.place.topic) else { return };
+            let Some(runnable) = runner.by_topic.get(record.place.topic.as_str()) else { return };
             let running = runnable.counters.begin();
             let begun = Instant::now();
             let run = attempt::run(
@@ -83,7 +83,7 @@ impl Runner {
         let runner = self.clone();
         self.tracker.spawn(async move {
             let is_buried = runner.terms.bury(&record, &failure, attempts, &runner.abandon).await;
-            if is_buried && let Some(runnable) = runner.by_topic.get(&record.place.topic) {
+            if is_buried && let Some(runnable) = runner.by_topic.get(record.place.topic.as_str()) {
                 TypeCounters::count(&runnable.counters.dead_lettered);
             }
             let _ = runner.reports.send(Report::Buried { ticket, record, is_buried });
