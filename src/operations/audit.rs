@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::domain::actor::Actor;
 use crate::domain::clock::SharedClock;
 use crate::domain::id::IdSource;
-use crate::store::{AuditCursor, AuditEntry, Store, StoreError};
+use crate::store::{AuditEntry, Store, StoreError, TimeCursor};
 
 /// What somebody is about to do.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub struct AuditPage {
     /// The newest first.
     pub items: Vec<AuditEntry>,
     /// Where the next page starts, if there is one.
-    pub next: Option<AuditCursor>,
+    pub next: Option<TimeCursor>,
     /// How many there are in all.
     pub total: i64,
 }
@@ -104,13 +104,13 @@ impl Audit {
     /// A page of entries, the newest first.
     pub async fn list(
         &self,
-        after: Option<AuditCursor>,
+        after: Option<TimeCursor>,
         limit: u16,
     ) -> Result<AuditPage, StoreError> {
         let mut items = self.store.audit(after, i64::from(limit) + 1).await?;
         let has_more = items.len() > usize::from(limit);
         items.truncate(usize::from(limit));
-        let next = items.last().filter(|_| has_more).map(AuditCursor::after);
+        let next = items.last().filter(|_| has_more).map(AuditEntry::cursor);
         Ok(AuditPage { items, next, total: self.store.count_audit().await? })
     }
 }

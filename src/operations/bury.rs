@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::insist::{insist, insist_until};
 use crate::domain::clock::SharedClock;
 use crate::domain::dead_letter::DeadLetter;
 use crate::domain::handler::Failure;
@@ -15,13 +16,9 @@ use crate::domain::record::{Record, header};
 use crate::kafka::{ProduceError, Producer};
 use crate::store::Store;
 
-/// The wait after a failed try, doubled up to [`RETRY_LONGEST`].
-const RETRY_FIRST: Duration = Duration::from_millis(200);
-/// Once Kafka is back, waiting keys go on after at most this.
-const RETRY_LONGEST: Duration = Duration::from_secs(5);
-/// How often the database is asked to mark a letter resolved. After that the letter stays
+/// How long the database is asked to mark a letter resolved. After that the letter stays
 /// `replayed`, which is true as well; the key must not wait for it any longer.
-const RESOLVE_TRIES: u32 = 5;
+const RESOLVE_TIME: Duration = Duration::from_secs(5);
 
 /// Buries records that failed. Cheap to clone.
 #[derive(Clone)]
@@ -57,30 +54,21 @@ impl Undertaker {
                 return false;
             }
         };
-        let mut wait = RETRY_FIRST;
-        loop {
-            match self.producer.send(&outgoing).await {
-                Ok(place) => {
-                    tracing::warn!(
-                        job.id = %record.message_id(),
-                        topic = record.place.topic,
-                        partition = record.place.partition,
-                        offset = record.place.offset,
-                        attempts,
-                        // Its message may quote the payload; the letter has it.
-                        error.class = failure.class,
-                        dead_letter = format!("{}/{}", place.partition, place.offset),
-                        "dead letter"
-                    );
-                    return true;
-                }
-                Err(error) => self.log_refused(record, &error),
-            }
-            tokio::select! {
-                () = stop.cancelled() => return false,
-                () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY_LONGEST),
-            }
-        }
+        let send = || self.producer.send(&outgoing);
+        let place = insist_until(stop, send, |error| self.log_refused(record, error)).await;
+        let Some(place) = place else { return false };
+        tracing::warn!(
+            job.id = %record.message_id(),
+            topic = record.place.topic,
+            partition = record.place.partition,
+            offset = record.place.offset,
+            attempts,
+            // Its message may quote the payload; the letter has it.
+            error.class = failure.class,
+            dead_letter = format!("{}/{}", place.partition, place.offset),
+            "dead letter"
+        );
+        true
     }
 
     /// A letter that Kafka refuses waits as one that it does not answer for: letting it go would
@@ -117,16 +105,13 @@ impl Undertaker {
         let replay_id = record.headers.text(header::REPLAY_ID);
         let Some(replay_id) = replay_id.and_then(|id| Uuid::parse_str(id).ok()) else { return };
         let message_id = record.message_id();
-        let mut wait = RETRY_FIRST;
-        for _ in 0..RESOLVE_TRIES {
-            let now_ms = self.clock.now_ms();
-            match self.store.resolve_replay(replay_id, message_id, now_ms).await {
-                Ok(()) => return,
-                Err(error) => tracing::warn!(job.id = %message_id, %error, "not marked resolved"),
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY_LONGEST),
+        let resolve = || self.store.resolve_replay(replay_id, message_id, self.clock.now_ms());
+        tokio::select! {
+            () = stop.cancelled() => {}
+            result = insist("a letter that is resolved", RESOLVE_TIME, resolve) => {
+                if let Err(error) = result {
+                    tracing::warn!(job.id = %message_id, %error, "not marked resolved");
+                }
             }
         }
     }

@@ -1,10 +1,12 @@
-//! Try again until it works: for what must follow a deed that cannot be taken back.
+//! Try again until it works: for what must follow a deed that cannot be taken back, and for what
+//! is owed before a record is let go.
 
 use std::fmt::Display;
 use std::future::Future;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// The wait after a failed try, doubled up to [`WAIT_LONGEST`].
 const WAIT_FIRST: Duration = Duration::from_millis(200);
@@ -31,6 +33,25 @@ pub(super) async fn insist<T, E: Display, F: Future<Output = Result<T, E>>>(
     }
 }
 
+/// Tries until it works; none if the stop comes first. `failed` hears of each failure.
+pub(super) async fn insist_until<T, E, F: Future<Output = Result<T, E>>>(
+    stop: &CancellationToken,
+    mut attempt: impl FnMut() -> F,
+    mut failed: impl FnMut(&E),
+) -> Option<T> {
+    let mut wait = WAIT_FIRST;
+    loop {
+        match attempt().await {
+            Ok(done) => return Some(done),
+            Err(error) => failed(&error),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return None,
+            () = tokio::time::sleep(wait) => wait = (wait * 2).min(WAIT_LONGEST),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,5 +69,20 @@ mod tests {
         assert_eq!(never.await, Err("no"));
         assert!(begun.elapsed() > Duration::from_secs(50), "not given up early");
         assert!(begun.elapsed() <= Duration::from_mins(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_tried_until_it_works_or_the_stop_comes() {
+        let stop = CancellationToken::new();
+        let (mut tries, mut heard) = (0, 0);
+        let attempt = || {
+            tries += 1;
+            std::future::ready(if tries < 9 { Err("away") } else { Ok(tries) })
+        };
+        assert_eq!(insist_until(&stop, attempt, |_| heard += 1).await, Some(9));
+        assert_eq!(heard, 8);
+        stop.cancel();
+        let never = insist_until(&stop, || std::future::ready(Err::<(), _>("no")), |_| {});
+        assert_eq!(never.await, None);
     }
 }

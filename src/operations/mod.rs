@@ -8,6 +8,7 @@ mod audit;
 mod bury;
 mod dead_letters;
 mod detached;
+mod edge;
 mod enqueue;
 mod index;
 mod insist;
@@ -23,17 +24,16 @@ mod topics;
 pub use audit::{Audit, AuditPage, Deed};
 pub use bury::Undertaker;
 pub use dead_letters::{DeadLetters, LetterDetail, LetterError, LetterPage};
+pub use edge::{Edge, EdgeError};
 pub use enqueue::{Enqueue, EnqueueError};
 pub use index::Indexer;
 pub use lag::{GroupLag, Lag, LagError, PartitionLag, SampledLag, TopicLag};
 pub use replay_letter::{ReplayLetter, ReplayLetterError, ReplayedLetter};
 pub use replays::{
-    Edge, FailurePage, OPEN_REPLAYS_MAX, REPLAY_LEASE_TERM, ReplayDesk, ReplayDetail, ReplayEnd,
+    FailurePage, OPEN_REPLAYS_MAX, REPLAY_LEASE_TERM, ReplayDesk, ReplayDetail, ReplayEnd,
     ReplayError, ReplayPage, ReplayParts, ReplayPlan, ReplayRequest, Replays, TakenReplay,
 };
-pub use reset_offsets::{
-    ResetError, ResetOffsets, ResetPartition, ResetParts, ResetRequest, ResetTo,
-};
+pub use reset_offsets::{ResetError, ResetOffsets, ResetPartition, ResetParts, ResetRequest};
 pub use retention::Sweeper;
 pub use stats::{Instance, ProducerTotals, Report, Stats, StatsError, Totals};
 pub use status::{JobStatus, SEARCH_RECORDS_MAX, StatusError, Statuses};

@@ -1,10 +1,9 @@
 //! Set the offsets of a group that has no members, and note what that passes over.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use thiserror::Error;
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
@@ -12,14 +11,15 @@ use uuid::Uuid;
 
 use super::audit::{Audit, Deed};
 use super::detached::run_detached;
+use super::edge::{self, Edge, EdgeError};
 use super::insist::insist;
 use crate::domain::actor::Actor;
 use crate::domain::catalog::Catalog;
-use crate::domain::clock::{SharedClock, rfc3339};
+use crate::domain::clock::SharedClock;
 use crate::domain::dispatch::PartitionId;
 use crate::domain::id::IdSource;
 use crate::domain::status::OffsetReset;
-use crate::kafka::{Bounds, Groups, KafkaFault, Reader};
+use crate::kafka::{Groups, KafkaFault, Reader};
 use crate::store::{Store, StoreError};
 
 /// How long a caller waits; the five questions to Kafka behind it have their own bounds.
@@ -28,30 +28,6 @@ const DEADLINE: Duration = Duration::from_secs(15);
 /// How long Kafka is asked what became of a reset that it did not answer to, and the database
 /// to keep that: longer than a restart of either.
 const SETTLE_TIME: Duration = Duration::from_mins(10);
-
-/// Where a group is to go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ResetTo {
-    /// With the oldest record that is left.
-    Earliest,
-    /// Behind the newest one.
-    Latest,
-    /// With this offset of each partition.
-    Offset(i64),
-    /// With the first record of this time or later, milliseconds since the epoch.
-    Timestamp(i64),
-}
-
-impl ResetTo {
-    fn to_json(self) -> Value {
-        match self {
-            Self::Earliest => json!("earliest"),
-            Self::Latest => json!("latest"),
-            Self::Offset(offset) => json!({ "offset": offset }),
-            Self::Timestamp(at_ms) => json!({ "timestamp": rfc3339(at_ms) }),
-        }
-    }
-}
 
 /// What is to be reset, and why.
 #[derive(Debug, Clone)]
@@ -63,7 +39,7 @@ pub struct ResetRequest {
     /// Which partitions; none means all.
     pub partitions: Option<Vec<i32>>,
     /// Where to.
-    pub to: ResetTo,
+    pub to: Edge,
     /// Why.
     pub reason: String,
 }
@@ -88,17 +64,9 @@ pub enum ResetError {
     /// The group does not consume the topic.
     #[error("the group does not consume the topic {0}")]
     NotItsTopic(String),
-    /// The topic has no such partition.
-    #[error("the topic has no partition {0}")]
-    NoPartition(i32),
-    /// The offset is not in a partition.
-    #[error("partition {partition} has the offsets {} to {}", .bounds.low, .bounds.high)]
-    OutOfBounds {
-        /// The partition.
-        partition: i32,
-        /// What it has.
-        bounds: Bounds,
-    },
+    /// The topic has no such partition, or no such offset.
+    #[error(transparent)]
+    Edge(EdgeError),
     /// The group has members, and its offsets are theirs.
     #[error("the group has live members")]
     Live,
@@ -114,6 +82,15 @@ pub enum ResetError {
     /// The database did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<EdgeError> for ResetError {
+    fn from(error: EdgeError) -> Self {
+        match error {
+            EdgeError::Kafka(error) => error.into(),
+            error => Self::Edge(error),
+        }
+    }
 }
 
 /// Resets offsets. Cheap to clone.
@@ -193,10 +170,12 @@ impl ResetOffsets {
         if self.groups.members(group).await? > 0 {
             return Err(ResetError::Live);
         }
-        let chosen = self.chosen(request).await?;
+        let chosen = edge::partitions(&self.reader, topic, request.partitions.as_deref()).await?;
         let before = self.groups.committed(group, chosen.clone()).await?;
         let bounds = self.reader.bounds_of(chosen.clone()).await?;
-        let targets = self.targets(request, &chosen, &bounds).await?;
+        let targets = request.to.offsets(&self.reader, &chosen, &bounds).await?;
+        let target = |id: &PartitionId| Some((id.clone(), *targets.get(id)?));
+        let targets: Vec<(PartitionId, i64)> = chosen.iter().filter_map(target).collect();
         let at_ms = self.clock.now_ms();
         let mut done = Vec::with_capacity(targets.len());
         let mut resets = Vec::with_capacity(targets.len());
@@ -262,41 +241,5 @@ impl ResetOffsets {
     async fn forget(&self, operation: Uuid, ids: &[PartitionId]) -> Result<(), StoreError> {
         let forget = || self.store.forget_resets(operation, ids);
         insist("a reset that did not happen", SETTLE_TIME, forget).await
-    }
-
-    async fn chosen(&self, request: &ResetRequest) -> Result<Vec<PartitionId>, ResetError> {
-        let all = self.reader.partitions(&[&request.topic]).await?;
-        let Some(numbers) = &request.partitions else { return Ok(all) };
-        if let Some(unknown) = numbers.iter().find(|n| all.iter().all(|id| id.partition != **n)) {
-            return Err(ResetError::NoPartition(*unknown));
-        }
-        Ok(all.into_iter().filter(|id| numbers.contains(&id.partition)).collect())
-    }
-
-    async fn targets(
-        &self,
-        request: &ResetRequest,
-        chosen: &[PartitionId],
-        bounds: &HashMap<PartitionId, Bounds>,
-    ) -> Result<Vec<(PartitionId, i64)>, ResetError> {
-        let since = match request.to {
-            ResetTo::Timestamp(at_ms) => self.reader.offsets_since(chosen, at_ms).await?,
-            _ => HashMap::new(),
-        };
-        let mut targets = Vec::with_capacity(chosen.len());
-        for id in chosen {
-            let Some(&bounds) = bounds.get(id) else { continue };
-            let to_offset = match request.to {
-                ResetTo::Earliest => bounds.low,
-                ResetTo::Latest => bounds.high,
-                ResetTo::Offset(offset) if (bounds.low..=bounds.high).contains(&offset) => offset,
-                ResetTo::Offset(_) => {
-                    return Err(ResetError::OutOfBounds { partition: id.partition, bounds });
-                }
-                ResetTo::Timestamp(_) => since.get(id).copied().flatten().unwrap_or(bounds.high),
-            };
-            targets.push((id.clone(), to_offset));
-        }
-        Ok(targets)
     }
 }

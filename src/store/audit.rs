@@ -1,12 +1,11 @@
 //! Who did what, when and why. An entry is written before the deed, so that none is missing.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 use uuid::Uuid;
 
+use super::cursor::TimeCursor;
 use super::{Store, StoreError};
 
 /// An admin's write.
@@ -30,29 +29,10 @@ pub struct AuditEntry {
     pub outcome: String,
 }
 
-/// Behind an entry; lists go from the newest to the oldest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AuditCursor {
-    at_ms: i64,
-    id: Uuid,
-}
-
-impl AuditCursor {
+impl AuditEntry {
     /// The cursor behind this entry.
-    pub fn after(entry: &AuditEntry) -> Self {
-        Self { at_ms: entry.at_ms, id: entry.id }
-    }
-
-    /// As it goes to a client, who need not understand it.
-    pub fn encode(&self) -> String {
-        URL_SAFE_NO_PAD.encode(format!("{}.{}", self.at_ms, self.id))
-    }
-
-    /// The reverse of [`AuditCursor::encode`].
-    pub fn decode(text: &str) -> Option<Self> {
-        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
-        let (at_ms, id) = text.split_once('.')?;
-        Some(Self { at_ms: at_ms.parse().ok()?, id: Uuid::parse_str(id).ok()? })
+    pub fn cursor(&self) -> TimeCursor {
+        TimeCursor { at_ms: self.at_ms, id: self.id }
     }
 }
 
@@ -89,7 +69,7 @@ impl Store {
     /// A page of entries, the newest first.
     pub async fn audit(
         &self,
-        after: Option<AuditCursor>,
+        after: Option<TimeCursor>,
         limit: i64,
     ) -> Result<Vec<AuditEntry>, StoreError> {
         let rows = sqlx::query(
@@ -154,7 +134,7 @@ mod tests {
         loop {
             let page = store.audit(cursor, 2).await.unwrap();
             let Some(last) = page.last() else { break };
-            cursor = AuditCursor::decode(&AuditCursor::after(last).encode());
+            cursor = TimeCursor::decode(&last.cursor().encode());
             assert!(cursor.is_some());
             seen.extend(page);
         }

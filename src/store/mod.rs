@@ -9,6 +9,7 @@
 
 mod audit;
 mod claims;
+mod cursor;
 mod database;
 mod dead_letters;
 mod instance_counters;
@@ -22,13 +23,14 @@ mod retention;
 use limited::Pool;
 use thiserror::Error;
 
-pub use audit::{AuditCursor, AuditEntry};
+pub use audit::AuditEntry;
+pub use cursor::TimeCursor;
 pub use database::{Database, InvalidDatabase};
 pub use dead_letters::{
     Cursor, IndexMoved, IndexProgress, IndexedLetter, LetterFilter, LetterState,
 };
 pub use instance_counters::{InstanceRow, PAST};
-pub use replays::{ReplayCursor, ReplayFailure, ReplayProgress, ReplayRow};
+pub use replays::{ReplayFailure, ReplayProgress, ReplayRow};
 pub use resolutions::{Claim, Resolution};
 
 /// The database did not do what it was asked.

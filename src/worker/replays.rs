@@ -82,13 +82,15 @@ impl ReplayRunner {
                     let runner = self.clone();
                     self.tracker.spawn(async move { runner.follow(taken).await });
                 }
-                None => {
-                    tokio::select! {
-                        () = self.stop.cancelled() => {}
-                        () = tokio::time::sleep(LOOK_EVERY) => {}
-                    }
-                }
+                None => self.rest().await,
             }
+        }
+    }
+
+    async fn rest(&self) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = tokio::time::sleep(LOOK_EVERY) => {}
         }
     }
 
@@ -138,6 +140,10 @@ impl ReplayRunner {
         if let Err(error) = told {
             // Its lease runs out; whoever takes it then finds it at its end, and says so.
             tracing::warn!(replay = %id, %error, "the end of a replay is not written down");
+        }
+        // What kept it from going on may still be there: it is not taken again at once.
+        if !matches!(left, Left::Ended(_)) {
+            self.rest().await;
         }
         self.with_running(|running| running.remove(&id));
     }

@@ -12,7 +12,7 @@ use super::super::Services;
 use super::super::problem::Problem;
 use super::page;
 use crate::domain::clock::rfc3339;
-use crate::store::{AuditCursor, AuditEntry};
+use crate::store::{AuditEntry, TimeCursor};
 
 /// Which page.
 #[derive(Deserialize, IntoParams)]
@@ -89,7 +89,7 @@ pub(in super::super) async fn list_audit(
 ) -> Result<Json<AuditList>, Problem> {
     let Query(query) = query.map_err(|error| page::invalid(error.body_text()))?;
     let limit = page::limit(query.limit)?;
-    let cursor = page::cursor(query.cursor.as_deref(), AuditCursor::decode)?;
+    let cursor = page::cursor(query.cursor.as_deref(), TimeCursor::decode)?;
     let page = services.audit.list(cursor, limit).await?;
     Ok(Json(AuditList {
         items: page.items.into_iter().map(AuditBody::from).collect(),

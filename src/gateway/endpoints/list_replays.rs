@@ -10,7 +10,7 @@ use super::super::Services;
 use super::super::problem::Problem;
 use super::page;
 use super::replay::ReplayBody;
-use crate::store::ReplayCursor;
+use crate::store::TimeCursor;
 
 /// Which page.
 #[derive(Deserialize, IntoParams)]
@@ -55,7 +55,7 @@ pub(in super::super) async fn list_replays(
 ) -> Result<Json<ReplayList>, Problem> {
     let Query(query) = query.map_err(|error| page::invalid(error.body_text()))?;
     let limit = page::limit(query.limit)?;
-    let cursor = page::cursor(query.cursor.as_deref(), ReplayCursor::decode)?;
+    let cursor = page::cursor(query.cursor.as_deref(), TimeCursor::decode)?;
     let page = services.replays.list(cursor, limit).await?;
     Ok(Json(ReplayList {
         items: page.items.into_iter().map(ReplayBody::from).collect(),

@@ -23,6 +23,7 @@ pub(super) mod reset_offsets;
 pub(super) mod start_replay;
 pub(super) mod validate_payload;
 
+mod edge;
 mod letter;
 mod page;
 mod produce;

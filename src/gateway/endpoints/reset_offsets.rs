@@ -9,10 +9,10 @@ use super::super::Services;
 use super::super::body::{JsonBody, request};
 use super::super::caller::Caller;
 use super::super::problem::Problem;
+use super::edge::EdgeBody;
 use super::reason;
-use crate::domain::clock::parse_rfc3339;
 use crate::domain::fault::Fault;
-use crate::operations::{PARTITIONS_MAX, ResetPartition, ResetRequest, ResetTo};
+use crate::operations::{PARTITIONS_MAX, ResetPartition, ResetRequest};
 
 /// What to reset, and why.
 #[derive(Deserialize, ToSchema)]
@@ -24,25 +24,11 @@ pub(in super::super) struct OffsetsRequest {
     /// Which partitions, at most 1,000; all unless given.
     #[schema(max_items = 1000)]
     partitions: Option<Vec<i32>>,
-    /// Where to go on.
-    to: ToBody,
+    /// Where to go on: what stands before is skipped, what stands behind runs (again).
+    to: EdgeBody,
     /// Why, for the audit: 1 to 1,000 characters.
     #[schema(min_length = 1, max_length = 1000)]
     reason: String,
-}
-
-/// `"earliest"`, `"latest"`, `{"offset": 5}` or `{"timestamp": "2025-01-01T00:00:00Z"}`.
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(in super::super) enum ToBody {
-    /// With the oldest record that is left.
-    Earliest,
-    /// Behind the newest one: what stands before is skipped.
-    Latest,
-    /// With this offset of each partition.
-    Offset(i64),
-    /// With the first record of this time (RFC 3339) or later.
-    Timestamp(String),
 }
 
 /// What was reset.
@@ -109,18 +95,7 @@ pub(in super::super) async fn reset_offsets(
             detail,
         }]));
     }
-    let to = match to {
-        ToBody::Earliest => ResetTo::Earliest,
-        ToBody::Latest => ResetTo::Latest,
-        ToBody::Offset(offset) => ResetTo::Offset(offset),
-        ToBody::Timestamp(text) => {
-            let at_ms = parse_rfc3339(&text).ok_or_else(|| {
-                let detail = "must be RFC 3339, for example 2025-01-01T00:00:00Z".to_owned();
-                Problem::invalid_payload(vec![Fault { pointer: "/to/timestamp".into(), detail }])
-            })?;
-            ResetTo::Timestamp(at_ms)
-        }
-    };
+    let to = to.edge("/to").map_err(|fault| Problem::invalid_payload(vec![fault]))?;
     let reason = reason::checked(&reason)?.to_owned();
     let reset = ResetRequest { group: group.clone(), topic: topic.clone(), partitions, to, reason };
     let done = services.reset_offsets.reset(actor, reset).await?;

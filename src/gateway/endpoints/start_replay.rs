@@ -11,12 +11,12 @@ use super::super::Services;
 use super::super::body::{JsonBody, request};
 use super::super::caller::Caller;
 use super::super::problem::Problem;
+use super::edge::EdgeBody;
 use super::reason;
 use super::replay::{ReplayBody, SpanBody};
-use crate::domain::clock::parse_rfc3339;
 use crate::domain::fault::Fault;
 use crate::domain::replay::Effects;
-use crate::operations::{Edge, ReplayPlan, ReplayRequest};
+use crate::operations::{ReplayPlan, ReplayRequest};
 
 /// The fastest that a replay may be asked to go, attempts in a second: above what a worker does.
 const RATE_MAX: f64 = 100_000.0;
@@ -66,21 +66,6 @@ pub(in super::super) struct StartRequest {
     /// Why, for the audit: 1 to 1,000 characters.
     #[schema(min_length = 1, max_length = 1000)]
     reason: Option<String>,
-}
-
-/// `"earliest"`, `"latest"`, `{"offset": 5}` or `{"timestamp": "2025-01-01T00:00:00Z"}`.
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = ReplayEdge)]
-pub(in super::super) enum EdgeBody {
-    /// The oldest record that is left.
-    Earliest,
-    /// Behind the newest record.
-    Latest,
-    /// This offset of each partition.
-    Offset(i64),
-    /// The first record of this time (RFC 3339) or later.
-    Timestamp(String),
 }
 
 /// What becomes of effects that are there.
@@ -161,18 +146,13 @@ pub(in super::super) async fn start_replay(
 
 /// The request, or all of its faults.
 fn checked(request: StartRequest) -> Result<ReplayRequest, Problem> {
-    let mut faults = Vec::new();
+    let from = request.from.edge("/from");
+    let to = request.to.unwrap_or(EdgeBody::Latest).edge("/to");
+    let mut faults: Vec<Fault> =
+        [from.as_ref().err(), to.as_ref().err()].into_iter().flatten().cloned().collect();
     let mut fault = |pointer: &str, detail: String| {
         faults.push(Fault { pointer: pointer.to_owned(), detail });
     };
-    let from = edge(request.from).unwrap_or_else(|detail| {
-        fault("/from/timestamp", detail);
-        Edge::Earliest
-    });
-    let to = edge(request.to.unwrap_or(EdgeBody::Latest)).unwrap_or_else(|detail| {
-        fault("/to/timestamp", detail);
-        Edge::Latest
-    });
     if request.group.as_deref().is_some_and(|group| !is_group(group)) {
         let detail = format!("must be 1 to {GROUP_CHARS_MAX} of A-Z, a-z, 0-9, '.', '-', '_'");
         fault("/group", detail);
@@ -189,9 +169,9 @@ fn checked(request: StartRequest) -> Result<ReplayRequest, Problem> {
     if request.rate_per_second.as_ref().is_some_and(|rate| !is_rate(rate)) {
         fault("/rate_per_second", format!("must be {RATE_MIN} to {RATE_MAX}"));
     }
-    if !faults.is_empty() {
+    let (Ok(from), Ok(to), true) = (from, to, faults.is_empty()) else {
         return Err(Problem::invalid_payload(faults));
-    }
+    };
     let reason = request.reason.as_deref().map(reason::checked).transpose()?.map(str::to_owned);
     Ok(ReplayRequest {
         topic: request.topic,
@@ -209,17 +189,6 @@ fn checked(request: StartRequest) -> Result<ReplayRequest, Problem> {
         dead_letters: request.dead_letters,
         reason,
     })
-}
-
-fn edge(body: EdgeBody) -> Result<Edge, String> {
-    match body {
-        EdgeBody::Earliest => Ok(Edge::Earliest),
-        EdgeBody::Latest => Ok(Edge::Latest),
-        EdgeBody::Offset(offset) => Ok(Edge::Offset(offset)),
-        EdgeBody::Timestamp(text) => parse_rfc3339(&text)
-            .map(Edge::Timestamp)
-            .ok_or_else(|| "must be RFC 3339, for example 2025-01-01T00:00:00Z".to_owned()),
-    }
 }
 
 fn is_group(group: &str) -> bool {

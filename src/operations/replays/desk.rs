@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::super::insist::insist_until;
 use crate::domain::clock::SharedClock;
 use crate::domain::dispatch::PartitionId;
 use crate::domain::handler::Failure;
@@ -19,9 +20,6 @@ use crate::store::{ReplayFailure, ReplayProgress, ReplayRow, Store, StoreError};
 
 /// How long a worker that is silent keeps its replay.
 pub const REPLAY_LEASE_TERM: Duration = Duration::from_secs(10);
-/// Waits after the database has refused a row, doubled up to [`RETRY_LONGEST`].
-const RETRY_FIRST: Duration = Duration::from_millis(200);
-const RETRY_LONGEST: Duration = Duration::from_secs(5);
 
 /// How a replay ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,16 +164,10 @@ impl ReplayDesk {
             error_message: failure.message.clone(),
             failed_at_ms: self.clock.now_ms(),
         };
-        let mut wait = RETRY_FIRST;
-        loop {
-            match self.store.note_replay_failure(id, &row).await {
-                Ok(()) => return true,
-                Err(error) => tracing::warn!(replay = %id, %error, "a failure is not listed yet"),
-            }
-            tokio::select! {
-                () = stop.cancelled() => return false,
-                () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY_LONGEST),
-            }
-        }
+        let note = || self.store.note_replay_failure(id, &row);
+        let failed = |error: &StoreError| {
+            tracing::warn!(replay = %id, %error, "a failure is not listed yet");
+        };
+        insist_until(stop, note, failed).await.is_some()
     }
 }

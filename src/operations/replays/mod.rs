@@ -15,16 +15,16 @@ use uuid::Uuid;
 
 use super::audit::{Audit, Deed};
 use super::detached::run_detached;
+use super::edge::{Edge, EdgeError};
 use crate::domain::actor::Actor;
 use crate::domain::catalog::Catalog;
 use crate::domain::clock::SharedClock;
 use crate::domain::id::IdSource;
 use crate::domain::replay::{Counts, Effects, ReplaySpan, ReplayState};
-use crate::kafka::{Bounds, Groups, KafkaFault, Reader};
-use crate::store::{ReplayCursor, ReplayFailure, ReplayRow, Store, StoreError};
+use crate::kafka::{Groups, KafkaFault, Reader};
+use crate::store::{ReplayFailure, ReplayRow, Store, StoreError, TimeCursor};
 
 pub use desk::{REPLAY_LEASE_TERM, ReplayDesk, ReplayEnd, TakenReplay};
-pub use plan::Edge;
 
 /// How long a caller waits; the questions to Kafka behind it have their own bounds.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -84,7 +84,7 @@ pub struct ReplayPage {
     /// The newest first.
     pub items: Vec<ReplayRow>,
     /// Where the next page starts, if there is one.
-    pub next: Option<ReplayCursor>,
+    pub next: Option<TimeCursor>,
     /// How many there are in all.
     pub total: i64,
 }
@@ -106,9 +106,6 @@ pub enum ReplayError {
     /// The catalog has no such topic, or it holds the dead letters.
     #[error("the catalog has no topic {0} of jobs or events")]
     UnknownTopic(String),
-    /// The topic has no such partition.
-    #[error("the topic has no partition {0}")]
-    NoPartition(i32),
     /// Nothing runs the records of this topic.
     #[error("no handler runs the records of {topic}; there are: {}", known.join(", "))]
     NoHandler {
@@ -117,18 +114,13 @@ pub enum ReplayError {
         /// Handlers that there are.
         known: Vec<String>,
     },
-    /// The offset is not in a partition.
-    #[error(
-        "partition {partition} has the offsets {} to {}; name the partitions that have this one",
-        .bounds.low, .bounds.high
-    )]
-    OutOfBounds {
-        /// Which end: `from` or `to`.
-        edge: &'static str,
-        /// The partition.
-        partition: i32,
-        /// What it has.
-        bounds: Bounds,
+    /// The topic has no such partition, or no such offset.
+    #[error("{source}")]
+    Edge {
+        /// The member of the request: `partitions`, `from` or `to`.
+        member: &'static str,
+        /// Why.
+        source: EdgeError,
     },
     /// The group is one of the catalog: a replay would move its offsets.
     #[error("{0} is a group of workers; a replay needs one of its own")]
@@ -154,6 +146,15 @@ pub enum ReplayError {
     /// The database did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl ReplayError {
+    fn of_edge(member: &'static str, error: EdgeError) -> Self {
+        match error {
+            EdgeError::Kafka(error) => error.into(),
+            source => Self::Edge { member, source },
+        }
+    }
 }
 
 /// Starts, shows and stops replays. Cheap to clone.
@@ -216,14 +217,14 @@ impl Replays {
     /// A page of replays, the newest first.
     pub async fn list(
         &self,
-        after: Option<ReplayCursor>,
+        after: Option<TimeCursor>,
         limit: u16,
     ) -> Result<ReplayPage, ReplayError> {
         let store = &self.parts.store;
         let mut items = store.replays(after, i64::from(limit) + 1).await?;
         let has_more = items.len() > usize::from(limit);
         items.truncate(usize::from(limit));
-        let next = items.last().filter(|_| has_more).map(ReplayCursor::after);
+        let next = items.last().filter(|_| has_more).map(ReplayRow::cursor);
         Ok(ReplayPage { items, next, total: store.count_replays().await? })
     }
 

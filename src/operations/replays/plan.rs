@@ -1,38 +1,8 @@
 //! Which records a replay covers.
 
-use std::collections::HashMap;
-
-use serde_json::{Value, json};
-
+use super::super::edge::{self, Edge};
 use super::{ReplayError, ReplayParts, ReplayPlan, ReplayRequest};
-use crate::domain::clock::rfc3339;
-use crate::domain::dispatch::PartitionId;
 use crate::domain::replay::ReplaySpan;
-use crate::kafka::Bounds;
-
-/// One end of a replay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Edge {
-    /// The oldest record that is left.
-    Earliest,
-    /// Behind the newest record at the time of asking.
-    Latest,
-    /// This offset of each partition.
-    Offset(i64),
-    /// The first record of this time or later, milliseconds since the epoch.
-    Timestamp(i64),
-}
-
-impl Edge {
-    pub(super) fn to_json(self) -> Value {
-        match self {
-            Self::Earliest => json!("earliest"),
-            Self::Latest => json!("latest"),
-            Self::Offset(offset) => json!({ "offset": offset }),
-            Self::Timestamp(at_ms) => json!({ "timestamp": rfc3339(at_ms) }),
-        }
-    }
-}
 
 impl ReplayParts {
     pub(super) async fn plan(&self, request: &ReplayRequest) -> Result<ReplayPlan, ReplayError> {
@@ -52,10 +22,15 @@ impl ReplayParts {
         if let Some(group) = request.group.as_ref().filter(of_workers) {
             return Err(ReplayError::GroupOfWorkers(group.clone()));
         }
-        let chosen = self.chosen(&topic, request.partitions.as_deref()).await?;
+        let chosen = edge::partitions(&self.reader, &topic, request.partitions.as_deref()).await;
+        let chosen = chosen.map_err(|error| ReplayError::of_edge("partitions", error))?;
         let bounds = self.reader.bounds_of(chosen.clone()).await?;
-        let from = self.offsets("from", request.from, &chosen, &bounds).await?;
-        let to = self.offsets("to", request.to, &chosen, &bounds).await?;
+        let offsets = async |edge: Edge, member| {
+            let offsets = edge.offsets(&self.reader, &chosen, &bounds).await;
+            offsets.map_err(|error| ReplayError::of_edge(member, error))
+        };
+        let from = offsets(request.from, "from").await?;
+        let to = offsets(request.to, "to").await?;
         let spans = chosen
             .iter()
             .filter_map(|id| {
@@ -66,52 +41,5 @@ impl ReplayParts {
             })
             .collect();
         Ok(ReplayPlan { topic, handler, spans })
-    }
-
-    async fn chosen(
-        &self,
-        topic: &str,
-        numbers: Option<&[i32]>,
-    ) -> Result<Vec<PartitionId>, ReplayError> {
-        let all = self.reader.partitions(&[topic]).await?;
-        let Some(numbers) = numbers else { return Ok(all) };
-        if let Some(unknown) = numbers.iter().find(|n| all.iter().all(|id| id.partition != **n)) {
-            return Err(ReplayError::NoPartition(*unknown));
-        }
-        Ok(all.into_iter().filter(|id| numbers.contains(&id.partition)).collect())
-    }
-
-    async fn offsets(
-        &self,
-        edge: &'static str,
-        at: Edge,
-        chosen: &[PartitionId],
-        bounds: &HashMap<PartitionId, Bounds>,
-    ) -> Result<HashMap<PartitionId, i64>, ReplayError> {
-        let since = match at {
-            Edge::Timestamp(at_ms) => self.reader.offsets_since(chosen, at_ms).await?,
-            _ => HashMap::new(),
-        };
-        let mut offsets = HashMap::with_capacity(chosen.len());
-        for id in chosen {
-            let Some(&bounds) = bounds.get(id) else { continue };
-            let offset = match at {
-                Edge::Earliest => bounds.low,
-                Edge::Latest => bounds.high,
-                Edge::Offset(offset) if (bounds.low..=bounds.high).contains(&offset) => offset,
-                Edge::Offset(_) => {
-                    let partition = id.partition;
-                    return Err(ReplayError::OutOfBounds { edge, partition, bounds });
-                }
-                // What arrived since the bounds were read is not meant.
-                Edge::Timestamp(_) => since
-                    .get(id)
-                    .copied()
-                    .flatten()
-                    .map_or(bounds.high, |offset| offset.min(bounds.high)),
-            };
-            offsets.insert(id.clone(), offset);
-        }
-        Ok(offsets)
     }
 }
