@@ -9,8 +9,11 @@ use std::path::PathBuf;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use rustix::process::Signal;
 use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
 
 use super::error::{BrokerError, IoContext};
 use super::launch::Launcher;
@@ -111,13 +114,23 @@ impl LocalKafka {
     /// # Errors
     /// As for [`LocalKafka::stop`].
     pub async fn stop_within(mut self, limit: Duration) -> Result<(), BrokerError> {
-        let mut result = Ok(());
-        let deadline = Instant::now() + limit;
+        let quorum = self.nodes.len() / 2 + 1;
+        let quorum_lost = CancellationToken::new();
         // All are told first, and then waited for.
         let stopping: Vec<_> = self.nodes.iter_mut().filter_map(Node::begin_stop).collect();
-        for node in stopping {
-            let left = deadline.saturating_duration_since(Instant::now()).min(STOP_WAIT);
-            result = result.and(node.gone(&self.launcher, left).await);
+        let mut left = stopping.len();
+        let wait = limit.min(STOP_WAIT);
+        let mut ends: FuturesUnordered<_> = stopping
+            .into_iter()
+            .map(|node| node.gone(&self.launcher, wait, &quorum_lost))
+            .collect();
+        let mut result = Ok(());
+        while let Some(end) = ends.next().await {
+            result = result.and(end);
+            left -= 1;
+            if left < quorum {
+                quorum_lost.cancel();
+            }
         }
         result
     }
@@ -153,7 +166,7 @@ impl LocalKafka {
         let Self { nodes, launcher, lock, .. } = self;
         let node = find(nodes, node)?;
         if let Some(stopping) = node.begin_stop() {
-            stopping.gone(launcher, STOP_WAIT).await?;
+            stopping.gone(launcher, STOP_WAIT, &CancellationToken::new()).await?;
         }
         node.launch(launcher, &properties, lock).await?;
         let own_id = kafka_id(node.number);

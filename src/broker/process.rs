@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::error::{BrokerError, IoContext};
 use super::launch::Launcher;
@@ -34,6 +35,10 @@ const GRACE: Duration = Duration::from_secs(15);
 
 /// The grace, and time for the kill.
 pub(super) const STOP_WAIT: Duration = Duration::from_secs(GRACE.as_secs() + 5);
+
+/// A node that stops asks the cluster's controllers to take over its partitions, and waits for them. Once too
+/// few of these are left to agree on anything, nobody answers: it ends within this time, or never.
+const WITHOUT_QUORUM_WAIT: Duration = Duration::from_secs(2);
 
 /// A killed JVM is gone in no time.
 const KILL_WAIT: Duration = Duration::from_secs(1);
@@ -266,19 +271,30 @@ pub(super) struct Stopping<'a> {
 
 impl Stopping<'_> {
     /// Waits until it is gone, at most so long, and keeps the class data archive that it may have written.
-    /// The shell kills Kafka after its grace; a shorter wait ends in a kill from here.
+    /// The shell kills Kafka after its grace; a shorter wait ends in a kill from here. So it does, as it must,
+    /// soon after the cluster has lost its quorum.
     ///
     /// # Errors
-    /// [`BrokerError::Killed`] if it had to be killed.
+    /// [`BrokerError::Killed`] if it had to be killed although there was a quorum.
     pub(super) async fn gone(
         mut self,
         launcher: &Launcher,
         wait: Duration,
+        quorum_lost: &CancellationToken,
     ) -> Result<(), BrokerError> {
-        let Ok(status) = timeout(wait, self.shell.wait()).await else {
-            // As long as the shell lives, the id is the JVM's and nobody else's.
-            let _ = kill_process(self.java, Signal::KILL);
-            let _ = timeout(KILL_WAIT, self.shell.wait()).await;
+        let in_vain = async {
+            quorum_lost.cancelled().await;
+            sleep(WITHOUT_QUORUM_WAIT).await;
+        };
+        let ended = tokio::select! {
+            ended = timeout(wait, self.shell.wait()) => ended,
+            () = in_vain => {
+                self.kill().await;
+                return Ok(());
+            }
+        };
+        let Ok(status) = ended else {
+            self.kill().await;
             return Err(BrokerError::Killed { node: self.number });
         };
         let status = status.context("wait for", self.folder)?;
@@ -289,6 +305,12 @@ impl Stopping<'_> {
             tracing::warn!(%error, "the class data archive is not kept; the next start is no quicker");
         }
         Ok(())
+    }
+
+    async fn kill(&mut self) {
+        // As long as the shell lives, the id is the JVM's and nobody else's.
+        let _ = kill_process(self.java, Signal::KILL);
+        let _ = timeout(KILL_WAIT, self.shell.wait()).await;
     }
 }
 
