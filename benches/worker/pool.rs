@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use jobgate::domain::counters::Counters;
 use jobgate::domain::handler::{Handler, Job, Outcome};
-use jobgate::operations::Undertaker;
+use jobgate::operations::{AttemptLog, Undertaker};
 use jobgate::store::Database;
-use jobgate::worker::{Handlers, Pool, PoolSettings, WorkerParts};
+use jobgate::worker::{Handlers, Pool, PoolSettings, Slots, WorkerParts};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,6 +19,9 @@ use crate::backlog::{Backlog, TYPE, catalog_with_group};
 
 /// How long a job that is alone may take to start.
 const START_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The places of a process, as they are unless set.
+const SLOTS: usize = 128;
 
 /// A pool at work.
 pub(crate) struct Running {
@@ -60,10 +63,13 @@ impl Running {
             handlers: Arc::new(Handlers::from([(TYPE.to_owned(), handler)])),
             undertaker: Undertaker::new(
                 backlog.producer.clone(),
-                store,
+                store.clone(),
                 Arc::clone(&backlog.clock),
                 &dlq_topic,
             ),
+            attempts: AttemptLog::new(store, Arc::clone(&backlog.clock)),
+            slots: Slots::new(SLOTS),
+            limits: Arc::default(),
             clock: Arc::clone(&backlog.clock),
             settings: PoolSettings::DEFAULT,
             catalog,

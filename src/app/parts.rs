@@ -1,11 +1,13 @@
 //! What a process is made of: builds each part from the settings and the parts below it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::job_limits;
 use super::operating::{Operated, Operating};
 use super::settings::Settings;
 use super::stop::Stop;
@@ -18,11 +20,11 @@ use crate::domain::id::IdSource;
 use crate::gateway::{Metrics, Readiness, Services, UseCases};
 use crate::kafka::{Groups, KafkaSettings, Producer, Reader};
 use crate::mail::{MailSettings, MailTransport, Mailer};
-use crate::operations::{Enqueue, Indexer, ReplayDesk, ReplayLetter, Undertaker};
+use crate::operations::{AttemptLog, Enqueue, Indexer, ReplayDesk, ReplayLetter, Undertaker};
 use crate::store::Store;
 use crate::waitlist::email::EmailKind;
 use crate::waitlist::send_email::SendEmail;
-use crate::worker::{Handlers, Pool, PoolSettings, ReplayRunner, WorkerParts};
+use crate::worker::{Handlers, Pool, PoolSettings, ReplayRunner, RunningLimit, Slots, WorkerParts};
 
 /// What every role needs.
 pub(super) struct Parts {
@@ -38,6 +40,10 @@ pub(super) struct Parts {
     counters: Arc<Counters>,
     /// Names this process among all.
     instance: String,
+    /// The places for jobs.
+    slots: Slots,
+    /// Types that have bounds of their own.
+    limits: Arc<HashMap<String, RunningLimit>>,
     /// What checks tokens, if there is a key to check them with.
     pub(super) verifier: Option<Arc<Verifier>>,
 }
@@ -49,6 +55,7 @@ impl Parts {
         catalog: Arc<Catalog>,
         kafka: KafkaSettings,
     ) -> anyhow::Result<Self> {
+        let limits = Arc::new(job_limits::read(&settings.job_limits, &catalog)?);
         let clock: SharedClock = Arc::new(SystemClock);
         let mailer = Arc::new(mailer(settings)?);
         let verifier = settings.tokens.verifier(Arc::clone(&clock))?.map(Arc::new);
@@ -70,6 +77,8 @@ impl Parts {
             store,
             counters,
             instance,
+            slots: Slots::new(settings.concurrency.into()),
+            limits,
             verifier,
         })
     }
@@ -121,6 +130,9 @@ impl Parts {
                 Arc::clone(&self.clock),
                 dlq_topic,
             ),
+            attempts: AttemptLog::new(self.store.clone(), Arc::clone(&self.clock)),
+            slots: self.slots.clone(),
+            limits: Arc::clone(&self.limits),
             clock: Arc::clone(&self.clock),
             settings: PoolSettings::DEFAULT,
         }

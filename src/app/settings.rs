@@ -87,6 +87,22 @@ pub(super) struct Settings {
     #[arg(long, env = "JOBGATE_GROUPS", value_delimiter = ',')]
     pub(super) groups: Vec<String>,
 
+    /// Jobs that this worker runs at the same time, over all its groups. A quarter is kept for
+    /// critical types.
+    #[arg(long, env = "JOBGATE_CONCURRENCY", default_value_t = 128,
+        value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub(super) concurrency: u16,
+
+    /// Jobs of one type that this worker runs at the same time, and of these for each value of
+    /// the key's first field, such as the campaign; either may be left out. For several types: more than once, or comma-separated.
+    #[arg(
+        long = "job-limit",
+        env = "JOBGATE_JOB_LIMITS",
+        value_name = "TYPE=JOBS/PER_PREFIX",
+        value_delimiter = ','
+    )]
+    pub(super) job_limits: Vec<String>,
+
     /// A name for this worker that it keeps over restarts: it gets its partitions back
     /// without a rebalance. No two workers may share one.
     #[arg(long, env = "CONSUMER_INSTANCE")]

@@ -126,7 +126,7 @@ impl DeadLetter {
         let mut error_chain = failure.chain.clone();
         error_chain.extend(record.broken_headers.clone());
         Self {
-            original_topic: topic,
+            original_topic: topic.to_string(),
             original_partition: partition,
             original_offset: offset,
             original_key: record.key.as_deref().map(Bytes::new),
@@ -173,10 +173,10 @@ impl DeadLetter {
             match value {
                 Value::Array(values) => {
                     for value in values {
-                        headers.push_raw(name, header_from_json(value));
+                        headers.push_raw(header::name(name), header_from_json(value));
                     }
                 }
-                value => headers.push_raw(name, header_from_json(value)),
+                value => headers.push_raw(header::name(name), header_from_json(value)),
             }
         }
         headers
@@ -230,9 +230,9 @@ fn headers_to_json(headers: &Headers) -> Map<String, Value> {
             Bytes::Text(text) => Value::String(text),
             Bytes::Base64 { base64 } => serde_json::json!({ "base64": base64 }),
         });
-        match map.get_mut(&header.name) {
+        match map.get_mut(&*header.name) {
             None => {
-                map.insert(header.name.clone(), value);
+                map.insert(header.name.to_string(), value);
             }
             Some(Value::Array(values)) => values.push(value),
             Some(first) => *first = Value::Array(vec![first.take(), value]),

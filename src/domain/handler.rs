@@ -1,10 +1,12 @@
 //! What runs a job, and how it may end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::record::Record;
@@ -25,6 +27,10 @@ pub struct Job {
     pub payload: Value,
     /// The record it came in.
     pub record: Arc<Record>,
+    /// Cancelled when nobody waits for the attempt any more: it has ended, its time is over, or
+    /// the process stops. For work that goes on by itself, on a thread of its own say; the
+    /// handler's future is dropped at the same time.
+    pub cancelled: CancellationToken,
 }
 
 impl Job {
@@ -98,4 +104,9 @@ impl Failure {
 pub trait Handler: Send + Sync + 'static {
     /// Runs one attempt. The future is dropped when the attempt's time is over.
     fn run<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Outcome>;
+
+    /// How long an attempt may take; none: as long as the pool gives every attempt.
+    fn timeout(&self) -> Option<Duration> {
+        None
+    }
 }

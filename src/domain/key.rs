@@ -100,6 +100,26 @@ impl fmt::Display for KeyTemplate {
 }
 
 impl KeyTemplate {
+    /// The part of a key that its first field is, where there is a second one: the campaign in
+    /// `{campaign_id}_{user_id}`. None where the key, which any client may have written, has not
+    /// the template's form.
+    pub fn prefix_of<'a>(&self, key: &'a [u8]) -> Option<&'a [u8]> {
+        let mut parts = self.parts.iter();
+        let head = match parts.next()? {
+            Part::Text(text) => {
+                parts.next()?;
+                text.as_str()
+            }
+            Part::Field(..) => "",
+        };
+        let Some(Part::Text(between)) = parts.next() else { return None };
+        parts.next()?;
+        let rest = key.strip_prefix(head.as_bytes())?;
+        let between = between.as_bytes();
+        let end = rest.windows(between.len()).position(|window| window == between)?;
+        rest.get(..end)
+    }
+
     /// Reads a template. At least one field must be in it, else all records share a key.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let error = |reason| TemplateError { text: text.to_owned(), reason };

@@ -7,6 +7,7 @@
 pub mod actor;
 pub mod catalog;
 pub mod clock;
+pub mod commit_note;
 pub mod counters;
 pub mod dead_letter;
 pub mod dispatch;

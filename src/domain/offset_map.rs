@@ -77,8 +77,9 @@ impl DoneRanges {
         self.0.is_empty()
     }
 
-    /// The text for a commit at `base`; none where it would be longer than Kafka takes.
-    pub fn encode(&self, base: i64) -> Option<String> {
+    /// The text for a commit at `base`; none where it would be longer than Kafka takes, beside
+    /// so many bytes of something else.
+    pub fn encode(&self, base: i64, beside_bytes: usize) -> Option<String> {
         if self.is_empty() {
             return Some(String::new());
         }
@@ -88,7 +89,7 @@ impl DoneRanges {
             _ => (RUNS, runs),
         };
         let text = format!("{MARK}{form}:{}", URL_SAFE_NO_PAD.encode(bytes));
-        (text.len() <= TEXT_BYTES_MAX).then_some(text)
+        (text.len() + beside_bytes <= TEXT_BYTES_MAX).then_some(text)
     }
 
     /// The reverse of [`DoneRanges::encode`]; empty for a text of somebody else.
@@ -200,9 +201,12 @@ mod tests {
 
     use super::*;
 
+    /// What a commit says beside the offsets is not longer.
+    const BESIDE: usize = 16;
+
     fn round_trip(ranges: &DoneRanges, base: i64) -> Option<DoneRanges> {
-        ranges.encode(base).map(|text| {
-            assert!(text.is_ascii() && text.len() <= TEXT_BYTES_MAX);
+        ranges.encode(base, BESIDE).map(|text| {
+            assert!(text.is_ascii() && text.len() + BESIDE <= TEXT_BYTES_MAX);
             DoneRanges::decode(base, &text)
         })
     }
@@ -229,7 +233,7 @@ mod tests {
     #[test]
     fn a_million_records_behind_a_stuck_key_are_a_few_letters() {
         let ranges = DoneRanges::between(7, 1_000_007, [7, 500_000]);
-        let text = ranges.encode(7).expect("short");
+        let text = ranges.encode(7, BESIDE).expect("short");
         assert!(text.len() < 32, "{text}");
         assert_eq!(DoneRanges::decode(7, &text), ranges);
     }
@@ -242,14 +246,14 @@ mod tests {
         let ranges = DoneRanges::between(0, count << 27, (0..count).map(|number| number << 27));
         assert_eq!(round_trip(&ranges, 0), Some(ranges));
         let too_many = DoneRanges::between(0, 60_000, (0..60_000).step_by(2));
-        assert_eq!(too_many.encode(0), None, "it is said, not cut");
+        assert_eq!(too_many.encode(0, 0), None, "it is said, not cut");
     }
 
     #[test]
     fn nothing_done_is_no_text() {
         let nothing = DoneRanges::between(5, 6, [5]);
         assert!(nothing.is_empty());
-        assert_eq!(nothing.encode(5).as_deref(), Some(""));
+        assert_eq!(nothing.encode(5, BESIDE).as_deref(), Some(""));
         assert_eq!(DoneRanges::decode(5, ""), nothing);
     }
 

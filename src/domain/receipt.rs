@@ -1,12 +1,14 @@
 //! What a producer gets back for a record that is durable.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 /// The place of a record in Kafka.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
-    /// The topic.
-    pub topic: String,
+    /// The topic; shared, since each of its records names it.
+    pub topic: Arc<str>,
     /// The partition.
     pub partition: i32,
     /// The offset in the partition.
@@ -21,7 +23,7 @@ pub struct Receipt {
     /// The type it was sent as.
     pub type_name: String,
     /// The topic.
-    pub topic: String,
+    pub topic: Arc<str>,
     /// The partition.
     pub partition: i32,
     /// The offset in the partition.

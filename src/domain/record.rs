@@ -1,5 +1,7 @@
 //! A Kafka record as jobgate sees it, and the names of its headers.
 
+use std::borrow::Cow;
+
 use uuid::Uuid;
 
 use super::id;
@@ -27,13 +29,35 @@ pub mod header {
     pub const ORIGINAL_TOPIC: &str = "original_topic";
     /// On a dead letter: what went wrong, in a line.
     pub const ERROR: &str = "error";
+    /// The number of the attempt that a record comes back for, from 1.
+    pub const ATTEMPT: &str = "attempt";
+
+    const ALL: [&str; 11] = [
+        MESSAGE_ID,
+        PRODUCED_AT,
+        PRODUCER,
+        JOB_TYPE,
+        EMAIL_TYPE,
+        EVENT_TYPE,
+        REPLAY_ID,
+        TARGET_GROUP,
+        ORIGINAL_TOPIC,
+        ERROR,
+        ATTEMPT,
+    ];
+
+    /// A name as records keep it: one of the above is not copied.
+    pub fn name(name: &str) -> std::borrow::Cow<'static, str> {
+        let own = ALL.iter().find(|own| **own == name);
+        own.map_or_else(|| name.to_owned().into(), |own| (*own).into())
+    }
 }
 
 /// A header. Kafka allows a name more than once, and a value of any bytes or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
-    /// The name.
-    pub name: String,
+    /// The name; those of jobgate's own cost no allocation.
+    pub name: Cow<'static, str>,
     /// The value.
     pub value: Option<Vec<u8>>,
 }
@@ -49,19 +73,19 @@ impl Headers {
     }
 
     /// Adds a header after those that are there.
-    pub fn push(&mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) {
+    pub fn push(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Vec<u8>>) {
         self.push_raw(name, Some(value.into()));
     }
 
     /// Adds a header whose value may be missing.
-    pub fn push_raw(&mut self, name: impl Into<String>, value: Option<Vec<u8>>) {
+    pub fn push_raw(&mut self, name: impl Into<Cow<'static, str>>, value: Option<Vec<u8>>) {
         self.0.push(Header { name: name.into(), value });
     }
 
     /// Puts one header of this name in place of all that had it.
     pub fn set(&mut self, name: &str, value: impl Into<Vec<u8>>) {
         self.remove(name);
-        self.push(name, value);
+        self.push(header::name(name), value);
     }
 
     /// Takes out every header of this name.

@@ -4,6 +4,21 @@
 
 use std::time::Duration;
 
+/// A wait beyond this is a long one: its attempts are written down, or the job makes way for
+/// the others of its key.
+pub const LONG_WAIT: Duration = Duration::from_mins(1);
+
+/// What becomes of a key while one of its jobs waits for its next attempt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Order {
+    /// The key waits, however long.
+    #[default]
+    Strict,
+    /// For a wait of more than [`LONG_WAIT`] the job leaves its place and comes back to the
+    /// topic when it is due; the key goes on without it.
+    Relaxed,
+}
+
 /// How often and how patiently a job is tried before it becomes a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
@@ -15,6 +30,8 @@ pub struct RetryPolicy {
     pub factor: u32,
     /// No wait is longer than this.
     pub longest: Duration,
+    /// What becomes of its key meanwhile.
+    pub order: Order,
 }
 
 impl RetryPolicy {
@@ -25,6 +42,7 @@ impl RetryPolicy {
         first: Duration::from_secs(1),
         factor: 3,
         longest: Duration::from_secs(30),
+        order: Order::Strict,
     };
 
     /// Whether a job that has had `attempts` attempts may have another one.

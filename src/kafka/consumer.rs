@@ -5,6 +5,7 @@
 //! in order. A revocation waits for the owner's answer (the offsets to commit) before the
 //! partitions are let go.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,12 +15,14 @@ use std::time::{Duration, Instant};
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka::{ClientContext, Message as _, Offset, TopicPartitionList};
 use tokio::sync::{mpsc, oneshot};
 
-use super::convert::{READING, record_of};
+use super::convert::{READING, record_in};
 use super::error::KafkaFault;
+use super::ranges::ask_once;
 use super::settings::KafkaSettings;
 use super::trouble::Troubles;
 use crate::domain::dispatch::PartitionId;
@@ -57,9 +60,8 @@ const MEMBER: [(&str, &str); 4] = [
 /// What happened to a member of a group.
 #[derive(Debug)]
 pub enum ConsumerEvent {
-    /// Partitions were given to this member, each with the group's last commit, as far as
-    /// Kafka tells it.
-    Assigned(Vec<(PartitionId, Option<Commit>)>),
+    /// Partitions were given to this member.
+    Assigned(Vec<Assignment>),
     /// Partitions are about to be taken away. They stay until the revocation is answered.
     Revoking(Revocation),
     /// Partitions were lost: somebody else may have them already. Nothing can be committed.
@@ -70,6 +72,17 @@ pub enum ConsumerEvent {
     End(i32),
     /// The membership is over for good: another member has this one's instance id.
     Fatal(String),
+}
+
+/// A partition that was given to a member, with what Kafka tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignment {
+    /// Which.
+    pub id: PartitionId,
+    /// The group's last commit.
+    pub commit: Option<Commit>,
+    /// Behind its last record at that time.
+    pub end: Option<i64>,
 }
 
 /// A commit of one partition.
@@ -188,7 +201,7 @@ impl ConsumerContext for Context {
             // An empty one too: it says that the group was joined.
             Rebalance::Assign(list) => {
                 self.troubles.over();
-                let assigned = with_commits(consumer, ids(list));
+                let assigned = assignments(consumer, ids(list));
                 let _ = self.tell(ConsumerEvent::Assigned(assigned));
             }
             Rebalance::Error(error) => tracing::warn!(%error, "rebalance"),
@@ -207,26 +220,27 @@ fn ids(list: &TopicPartitionList) -> Vec<PartitionId> {
         .collect()
 }
 
-/// What the group has committed in these partitions. Where Kafka does not tell, more records
-/// run again than need be, and no harm is done.
-fn with_commits(
-    consumer: &BaseConsumer<Context>,
-    partitions: Vec<PartitionId>,
-) -> Vec<(PartitionId, Option<Commit>)> {
-    let list = list_of(&partitions);
-    let commits: HashMap<PartitionId, Commit> = match consumer.committed_offsets(list, ASK_TIMEOUT)
-    {
-        Ok(list) => list.elements().iter().filter_map(commit_of).collect(),
-        Err(error) => {
-            tracing::debug!(%error, "the notes of a group's commits are not known");
-            HashMap::new()
-        }
+/// What the group has committed in these partitions, and where they end. Where Kafka does not
+/// tell, more records run again than need be, or are watched, and no harm is done.
+fn assignments(consumer: &BaseConsumer<Context>, partitions: Vec<PartitionId>) -> Vec<Assignment> {
+    if partitions.is_empty() {
+        return Vec::new();
+    }
+    let mut commits: HashMap<PartitionId, Commit> = HashMap::new();
+    match consumer.committed_offsets(list_of(&partitions), ASK_TIMEOUT) {
+        Ok(list) => commits.extend(list.elements().iter().filter_map(commit_of)),
+        Err(error) => tracing::debug!(%error, "the notes of a group's commits are not known"),
+    }
+    let mut ends = HashMap::new();
+    match ask_once(consumer, &partitions, Offset::End) {
+        Ok(known) => ends = known,
+        Err(error) => tracing::debug!(%error, "the ends of partitions are not known"),
+    }
+    let with = |id: PartitionId| {
+        let (commit, end) = (commits.remove(&id), ends.get(&id).copied().flatten());
+        Assignment { id, commit, end }
     };
-    let with_commit = |id: PartitionId| {
-        let commit = commits.get(&id).cloned();
-        (id, commit)
-    };
-    partitions.into_iter().map(with_commit).collect()
+    partitions.into_iter().map(with).collect()
 }
 
 fn commit_of(element: &TopicPartitionListElem<'_>) -> Option<(PartitionId, Commit)> {
@@ -301,11 +315,12 @@ impl GroupConsumer {
         let is_closing = Arc::new(AtomicBool::new(false));
         let (done, closed) = oneshot::channel();
         let weak = Arc::downgrade(&client);
-        let thread = Poller { client, is_closing: Arc::clone(&is_closing) };
+        let is_closing_too = Arc::clone(&is_closing);
         std::thread::Builder::new()
             .name(format!("kafka-{group}"))
             .spawn(move || {
-                thread.run();
+                let last_topic = RefCell::new(Arc::from(""));
+                Poller { client, is_closing: is_closing_too, last_topic }.run();
                 let _ = done.send(());
             })
             .map_err(|_| KafkaFault::Stopping)?;
@@ -374,6 +389,7 @@ fn list_of(partitions: &[PartitionId]) -> TopicPartitionList {
 struct Poller {
     client: Arc<BaseConsumer<Context>>,
     is_closing: Arc<AtomicBool>,
+    last_topic: RefCell<Arc<str>>,
 }
 
 impl Poller {
@@ -389,6 +405,15 @@ impl Poller {
         }
     }
 
+    /// Records come in runs of one topic: its name is made once for each.
+    fn topic_of(&self, message: &BorrowedMessage<'_>) -> Arc<str> {
+        let mut last = self.last_topic.borrow_mut();
+        if &**last != message.topic() {
+            *last = message.topic().into();
+        }
+        Arc::clone(&last)
+    }
+
     fn is_member(&self) -> bool {
         self.client.assignment().is_ok_and(|list| list.count() > 0)
     }
@@ -401,7 +426,7 @@ impl Poller {
         let other = loop {
             match self.client.poll(wait) {
                 Some(Ok(message)) => {
-                    let record = record_of(&message);
+                    let record = record_in(self.topic_of(&message), &message);
                     (count, bytes) = (count + 1, bytes + record.size_bytes());
                     context.hold(record);
                     if count == RECORDS_MAX || bytes >= RECORDS_BYTES_MAX {

@@ -1,23 +1,26 @@
 //! Between rdkafka's messages and the records of the domain.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use rdkafka::Message as _;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header as KafkaHeader, OwnedHeaders};
 
 use super::settings::KafkaSettings;
 use crate::domain::receipt::Place;
+use crate::domain::record::header::name as header_name;
 use crate::domain::record::{Headers, Record};
 
 /// Copies a message out of librdkafka's buffer.
 pub(super) fn record_of(message: &BorrowedMessage<'_>) -> Record {
+    record_in(message.topic().into(), message)
+}
+
+/// The same, with the name of its topic at hand.
+pub(super) fn record_in(topic: Arc<str>, message: &BorrowedMessage<'_>) -> Record {
     let (headers, broken_headers) = message.headers().map_or_else(Default::default, headers_of);
     Record {
-        place: Place {
-            topic: message.topic().to_owned(),
-            partition: message.partition(),
-            offset: message.offset(),
-        },
+        place: Place { topic, partition: message.partition(), offset: message.offset() },
         key: message.key().map(<[u8]>::to_vec),
         value: message.payload().map(<[u8]>::to_vec),
         headers,
@@ -35,7 +38,7 @@ fn headers_of(borrowed: &BorrowedHeaders) -> (Headers, Option<String>) {
     for index in 0..borrowed.count() {
         let read = catch_unwind(AssertUnwindSafe(|| {
             let header = borrowed.try_get(index)?;
-            Some((header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
+            Some((header_name(header.key), header.value.map(<[u8]>::to_vec)))
         }));
         match read {
             Ok(Some((name, value))) => headers.push_raw(name, value),

@@ -21,7 +21,7 @@ mod topics;
 mod trouble;
 
 pub use admin::{Admin, TopicDrift, TopicReport};
-pub use consumer::{Commit, ConsumerEvent, GroupConsumer, Membership, Revocation};
+pub use consumer::{Assignment, Commit, ConsumerEvent, GroupConsumer, Membership, Revocation};
 pub use error::{KafkaFault, ProduceError};
 pub use groups::{GroupIsLive, Groups};
 pub use producer::{Counters, Producer};

@@ -122,7 +122,7 @@ impl Producer {
                 shared.counters.messages.fetch_add(1, Ordering::Relaxed);
                 shared.counters.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
                 Ok(Place {
-                    topic: record.topic.clone(),
+                    topic: record.topic.as_str().into(),
                     partition: delivered.partition,
                     offset: delivered.offset,
                 })

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::metadata::MetadataPartition;
 use rdkafka::{Offset, TopicPartitionList};
@@ -126,8 +126,8 @@ fn refresh(client: &BaseConsumer, partitions: &[PartitionId]) -> Result<(), Kafk
     Ok(())
 }
 
-fn ask_once(
-    client: &BaseConsumer,
+pub(super) fn ask_once<C: ConsumerContext>(
+    client: &BaseConsumer<C>,
     partitions: &[PartitionId],
     time: Offset,
 ) -> Result<HashMap<PartitionId, Option<i64>>, KafkaError> {

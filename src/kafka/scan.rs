@@ -145,7 +145,7 @@ impl<'a> Search<'a> {
             };
             last_error = None;
             let Place { topic, partition, offset } = &record.place;
-            let id = PartitionId { topic: topic.as_str().into(), partition: *partition };
+            let id = PartitionId { topic: Arc::clone(topic), partition: *partition };
             let Some(open) = self.open.get_mut(&id) else { continue };
             (open.next, open.seen) = (offset + 1, open.seen + 1);
             let is_last = open.next >= open.end;

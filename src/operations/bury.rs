@@ -59,7 +59,7 @@ impl Undertaker {
         let Some(place) = place else { return false };
         tracing::warn!(
             job.id = %record.message_id(),
-            topic = record.place.topic,
+            topic = &*record.place.topic,
             partition = record.place.partition,
             offset = record.place.offset,
             attempts,

@@ -189,7 +189,7 @@ impl DeadLetters {
         partition: i32,
         offset: i64,
     ) -> Result<(IndexedLetter, Option<DeadLetter>), LetterError> {
-        let place = Place { topic: self.topic().to_owned(), partition, offset };
+        let place = Place { topic: self.topic().into(), partition, offset };
         let partitions = self.reader.bounds(self.topic()).await?.len();
         if usize::try_from(partition).map_or(true, |partition| partition >= partitions) {
             return Err(LetterError::NotFound { partition, offset });

@@ -274,7 +274,7 @@ pub(super) fn read(catalog: &Catalog, record: &Record) -> IndexedLetter {
 
 fn of_letter(catalog: &Catalog, record: &Record, letter: &DeadLetter) -> IndexedLetter {
     let original = Place {
-        topic: letter.original_topic.clone(),
+        topic: letter.original_topic.as_str().into(),
         partition: letter.original_partition,
         offset: letter.original_offset,
     };
@@ -325,7 +325,7 @@ fn unreadable(record: &Record, error: &str) -> IndexedLetter {
         message_id: record.message_id(),
         type_name: None,
         group: None,
-        original: Place { topic: String::new(), partition: 0, offset: 0 },
+        original: Place { topic: "".into(), partition: 0, offset: 0 },
         original_key: None,
         original_time_ms: None,
         attempts: 0,
@@ -340,7 +340,7 @@ fn unreadable(record: &Record, error: &str) -> IndexedLetter {
 
 fn empty_record() -> Record {
     Record {
-        place: Place { topic: String::new(), partition: 0, offset: 0 },
+        place: Place { topic: "".into(), partition: 0, offset: 0 },
         key: None,
         value: None,
         headers: crate::domain::record::Headers::new(),

@@ -4,6 +4,7 @@
 //! Owns the order of the steps and what is promised between them (what is durable before
 //! what is said). Knows nothing of HTTP, and nothing of how jobs are run.
 
+mod attempts;
 mod audit;
 mod bury;
 mod dead_letters;
@@ -21,6 +22,7 @@ mod stats;
 mod status;
 mod topics;
 
+pub use attempts::{AttemptLog, Noted, Remembered};
 pub use audit::{Audit, AuditPage, Deed};
 pub use bury::Undertaker;
 pub use dead_letters::{DeadLetters, LetterDetail, LetterError, LetterPage};

@@ -18,6 +18,8 @@ const OFFSET_RESETS: Duration = DAY.saturating_mul(400);
 const RESOLUTIONS_MARGIN: Duration = DAY.saturating_mul(30);
 /// Replays that have ended, with the records that failed in them.
 const REPLAYS: Duration = DAY.saturating_mul(90);
+/// Longer than any wait between two attempts, and than any outage that a job may sit out.
+const ATTEMPTS: Duration = DAY.saturating_mul(400);
 /// An effect must not be had again by what can come back: a record of a year ago that became a
 /// dead letter, which is kept for another year.
 const CLAIMS: Duration = DAY.saturating_mul(800);
@@ -73,6 +75,7 @@ impl Sweeper {
         self.exhaust(AUDIT, |before_ms| store.sweep_audit(before_ms)).await?;
         self.exhaust(resolutions, |before_ms| store.sweep_resolutions(before_ms)).await?;
         self.exhaust(OFFSET_RESETS, |before_ms| store.sweep_offset_resets(before_ms)).await?;
+        self.exhaust(ATTEMPTS, |before_ms| store.sweep_attempts(before_ms)).await?;
         self.exhaust(REPLAYS, |before_ms| store.sweep_replays(before_ms)).await?;
         self.exhaust(CLAIMS, |before_ms| store.sweep_claims(before_ms)).await
     }

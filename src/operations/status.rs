@@ -145,7 +145,7 @@ impl Statuses {
         offset: i64,
     ) -> Result<JobStatus, StatusError> {
         let RecordType { group, topic, .. } = record_type;
-        let place = Place { topic: topic.name.clone(), partition, offset };
+        let place = Place { topic: topic.name.as_str().into(), partition, offset };
         let not_found = || StatusError::NotFound { topic: topic.name.clone(), partition, offset };
         let id = PartitionId { topic: topic.name.as_str().into(), partition };
         if !self.reader.partitions(&[&topic.name]).await?.contains(&id) {
@@ -202,7 +202,7 @@ impl Statuses {
             Ok(record) => Ok(Some(record)),
             Err(KafkaFault::Missing { .. }) => {
                 let Place { topic, partition, offset } = place.clone();
-                Err(StatusError::NotFound { topic, partition, offset })
+                Err(StatusError::NotFound { topic: topic.to_string(), partition, offset })
             }
             Err(error) => Err(error.into()),
         }

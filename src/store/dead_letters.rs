@@ -372,7 +372,7 @@ impl Store {
     /// The letter at this place of the dead-letter topic.
     pub async fn letter(&self, place: &Place) -> Result<Option<IndexedLetter>, StoreError> {
         let row = sqlx::query(AT_PLACE)
-            .bind(place.topic.as_str())
+            .bind(place.topic.as_ref())
             .bind(i64::from(place.partition))
             .bind(place.offset)
             .fetch_optional(&self.reader)

@@ -7,6 +7,7 @@
 //!
 //! To add an aggregate: a migration, and a file here with the statements as methods of [`Store`].
 
+mod attempts;
 mod audit;
 mod claims;
 mod cursor;
@@ -23,6 +24,7 @@ mod retention;
 use limited::Pool;
 use thiserror::Error;
 
+pub use attempts::AttemptRow;
 pub use audit::AuditEntry;
 pub use cursor::TimeCursor;
 pub use database::{Database, InvalidDatabase};

@@ -60,7 +60,7 @@ impl Store {
                 OR (dead_letter_resolutions.state = 'replaying'
                     AND dead_letter_resolutions.changed_at_ms < $7)",
         )
-        .bind(letter.topic.as_str())
+        .bind(letter.topic.as_ref())
         .bind(i64::from(letter.partition))
         .bind(letter.offset)
         .bind(message_id.to_string())
@@ -90,11 +90,11 @@ impl Store {
                  changed_at_ms = $4
              WHERE dlq_topic = $5 AND dlq_partition = $6 AND dlq_offset = $7 AND replay_id = $8",
         )
-        .bind(receipt.topic.as_str())
+        .bind(receipt.topic.as_ref())
         .bind(i64::from(receipt.partition))
         .bind(receipt.offset)
         .bind(now_ms)
-        .bind(letter.topic.as_str())
+        .bind(letter.topic.as_ref())
         .bind(i64::from(letter.partition))
         .bind(letter.offset)
         .bind(replay_id.to_string())
@@ -110,7 +110,7 @@ impl Store {
              WHERE dlq_topic = $1 AND dlq_partition = $2 AND dlq_offset = $3
                AND replay_id = $4 AND state = 'replaying'",
         )
-        .bind(letter.topic.as_str())
+        .bind(letter.topic.as_ref())
         .bind(i64::from(letter.partition))
         .bind(letter.offset)
         .bind(replay_id.to_string())
@@ -161,7 +161,7 @@ impl Store {
                 OR (dead_letter_resolutions.state = 'replaying'
                     AND dead_letter_resolutions.changed_at_ms < $7)",
         )
-        .bind(letter.topic.as_str())
+        .bind(letter.topic.as_ref())
         .bind(i64::from(letter.partition))
         .bind(letter.offset)
         .bind(message_id.to_string())
@@ -189,7 +189,7 @@ impl Store {
              WHERE dlq_topic = $1 AND dlq_partition = $2 AND dlq_offset = $3
                AND message_id = $4 AND state <> 'replaying'",
         )
-        .bind(letter.topic.as_str())
+        .bind(letter.topic.as_ref())
         .bind(i64::from(letter.partition))
         .bind(letter.offset)
         .bind(message_id.to_string())
@@ -202,7 +202,7 @@ impl Store {
         let receipt = match topic {
             None => None,
             Some(topic) => Some(Place {
-                topic,
+                topic: topic.into(),
                 partition: partition(&row, "receipt_partition")?,
                 offset: row.try_get("receipt_offset")?,
             }),

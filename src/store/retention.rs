@@ -49,6 +49,17 @@ impl Store {
         .await
     }
 
+    /// Forgets attempts that were noted before this time. Returns whether there may be more.
+    pub async fn sweep_attempts(&self, before_ms: i64) -> Result<bool, StoreError> {
+        self.sweep(
+            "DELETE FROM attempts WHERE (group_name, topic, partition, record_offset) IN
+                 (SELECT group_name, topic, partition, record_offset FROM attempts
+                  WHERE noted_at_ms < $1 LIMIT $2)",
+            before_ms,
+        )
+        .await
+    }
+
     /// Forgets replays that ended before this time: their failures and spans first, so that
     /// what is left is still found. Returns whether there may be more.
     pub async fn sweep_replays(&self, before_ms: i64) -> Result<bool, StoreError> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use tokio_util::sync::CancellationToken;
 
 use super::Runnable;
 use crate::domain::catalog::Refusal;
@@ -17,22 +18,31 @@ use crate::domain::record::Record;
 /// How many faults of a payload go into the error of a dead letter.
 const FAULTS_SHOWN_MAX: usize = 10;
 
+/// What an attempt is made on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms<'a> {
+    /// Where its effect is claimed.
+    pub(super) scope: &'a Arc<str>,
+    /// Its number, from 1.
+    pub(super) attempt: u32,
+    /// How long it may take.
+    pub(super) timeout: Duration,
+}
+
 /// Runs one attempt. It always comes to an end, whatever the record holds.
-pub(super) async fn run(
-    runnable: &Runnable,
-    record: Arc<Record>,
-    scope: &Arc<str>,
-    attempt: u32,
-    timeout: Duration,
-) -> Outcome {
+pub(super) async fn run(runnable: &Runnable, record: Arc<Record>, terms: Terms<'_>) -> Outcome {
+    // Tells whatever the handler has left behind, in threads of its own say, that nobody waits
+    // for it: the time is over, the partition is gone, or the process stops.
+    let cancelled = CancellationToken::new();
+    let _guard = cancelled.clone().drop_guard();
     let attempt = async {
-        let job = match job_of(runnable, record, scope, attempt) {
+        let job = match job_of(runnable, record, terms, cancelled) {
             Ok(job) => job,
             Err(failure) => return Outcome::Fail(failure),
         };
-        let outcome = tokio::time::timeout(timeout, runnable.handler.run(&job)).await;
+        let outcome = tokio::time::timeout(terms.timeout, runnable.handler.run(&job)).await;
         outcome.unwrap_or_else(|_| {
-            let message = format!("the attempt took longer than {} s", timeout.as_secs());
+            let message = format!("the attempt took longer than {} s", terms.timeout.as_secs());
             Outcome::Retry(Failure::new("timeout", message))
         })
     };
@@ -47,23 +57,24 @@ pub(super) async fn run(
 fn job_of(
     runnable: &Runnable,
     record: Arc<Record>,
-    scope: &Arc<str>,
-    attempt: u32,
+    terms: Terms<'_>,
+    cancelled: CancellationToken,
 ) -> Result<Job, Failure> {
     let Some(value) = record.value.as_deref() else {
         return Err(Failure::new("no_value", "the record has no value (a tombstone)"));
     };
-    let accepted = runnable.record_type.accept(value).map_err(|refusal| match refusal {
+    let payload = runnable.record_type.read(value).map_err(|refusal| match refusal {
         Refusal::NotJson { detail } => Failure::new("not_json", detail),
         Refusal::Invalid(faults) => invalid(&faults),
     })?;
     Ok(Job {
         id: record.message_id(),
-        type_name: runnable.record_type.name.as_str().into(),
-        scope: Arc::clone(scope),
-        attempt,
-        payload: accepted.payload,
+        type_name: Arc::clone(&runnable.name),
+        scope: Arc::clone(terms.scope),
+        attempt: terms.attempt,
+        payload,
         record,
+        cancelled,
     })
 }
 

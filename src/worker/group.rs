@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -11,45 +11,53 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::runner::{Report, Runner};
-use super::terms::{Admission, Terms};
+use super::arrivals::Inheritance;
+use super::outcomes::commit_of;
+use super::runner::{Ended, Placed, Report, Runner};
+use super::slots::Slots;
+use super::terms::Terms;
 use super::{PoolSettings, Runnable, WorkerParts};
-use crate::domain::counters::TypeCounters;
-use crate::domain::dispatch::{Arrival, Dispatcher, End, PartitionId, Ticket, Verdict};
-use crate::domain::handler::Outcome;
-use crate::domain::offset_map::DoneRanges;
-use crate::domain::offsets::Progress;
+use crate::domain::dispatch::{Dispatcher, Kind, PartitionId, Start};
+use crate::domain::handler::{Failure, Outcome};
 use crate::domain::pace::Pace;
 use crate::domain::record::Record;
-use crate::domain::replay::Fate;
+use crate::domain::retry::{Order, RetryPolicy};
 use crate::kafka::{Commit, ConsumerEvent, GroupConsumer, KafkaFault, Membership, Revocation};
 
 /// How often finished offsets are committed: what a crash makes run again.
 const COMMIT_EVERY: Duration = Duration::from_millis(500);
 /// How long a rebalance waits for the jobs of the partitions that go.
-const REVOKE_DRAIN: Duration = Duration::from_secs(5);
+pub(super) const REVOKE_DRAIN: Duration = Duration::from_secs(5);
 /// Reports that are taken before anything else is looked at.
 const REPORTS_AT_ONCE: usize = 64;
+/// While as much runs as may, records stay with Kafka's client, which keeps some ready: what was
+/// taken in could only wait, and a partition whose intake must be stopped loses what was fetched
+/// ahead. But a rebalance comes the same way, so it is looked now and then what is there.
+const LOOK_WHILE_FULL: Duration = Duration::from_millis(100);
 /// The longest sleep while nothing is due.
 const IDLE: Duration = Duration::from_mins(1);
 
 /// A member of a consumer group.
 pub(super) struct Group {
-    name: String,
-    consumer: GroupConsumer,
+    pub(super) name: String,
+    pub(super) consumer: GroupConsumer,
     events: mpsc::Receiver<ConsumerEvent>,
     reports: mpsc::UnboundedReceiver<Report>,
-    dispatcher: Dispatcher<Record>,
+    pub(super) dispatcher: Dispatcher<Record>,
+    /// The place of each topic's type among the runner's types.
+    pub(super) by_topic: HashMap<Arc<str>, usize>,
+    pub(super) inherited: HashMap<PartitionId, Inheritance>,
     pace: Option<Pace>,
-    committed: HashMap<PartitionId, Commit>,
-    is_committing: bool,
-    revocation: Option<(Revocation, Instant)>,
+    pub(super) committed: HashMap<PartitionId, Commit>,
+    pub(super) is_committing: bool,
+    pub(super) revocation: Option<(Revocation, Instant)>,
     is_leaving: bool,
-    is_joined: Arc<AtomicBool>,
+    pub(super) is_joined: Arc<AtomicBool>,
     /// Cancelled when the membership is over for good.
-    lost: CancellationToken,
-    runner: Runner,
-    settings: PoolSettings,
+    pub(super) lost: CancellationToken,
+    pub(super) runner: Arc<Runner>,
+    slots: Slots,
+    pub(super) settings: PoolSettings,
 }
 
 /// What a member of a group has to do.
@@ -62,6 +70,8 @@ pub(super) struct Charge {
     pub(super) instance: Option<String>,
     /// What it runs.
     pub(super) types: Vec<Runnable>,
+    /// Whether a record that waits long may leave its place.
+    pub(super) postpones: bool,
     /// Whether its terms want to know where a partition ends. For one type alone.
     pub(super) asks_for_ends: bool,
     /// How fast attempts may start; none: as fast as they can.
@@ -77,17 +87,13 @@ impl Group {
         tracker: TaskTracker,
         lost: CancellationToken,
     ) -> Result<Self, KafkaFault> {
-        let Charge { group, scope, instance, types, asks_for_ends, pace, terms } = charge;
-        let dispatcher = Dispatcher::new(
-            parts.settings.limits,
-            types.iter().map(|Runnable { record_type, .. }| {
-                let topic = record_type.topic.name.as_str().into();
-                (record_type.name.as_str().into(), topic, record_type.retry)
-            }),
-        );
-        let by_topic: HashMap<Arc<str>, Runnable> = types
-            .into_iter()
-            .map(|runnable| (runnable.record_type.topic.name.as_str().into(), runnable))
+        let Charge { group, scope, instance, types, postpones, asks_for_ends, pace, terms } =
+            charge;
+        let kinds = types.iter().map(|runnable| kind_of(runnable, postpones));
+        let dispatcher = Dispatcher::new(parts.settings.limits, kinds);
+        let by_topic: HashMap<Arc<str>, usize> = (0..)
+            .zip(&types)
+            .map(|(index, runnable)| (runnable.record_type.topic.name.as_str().into(), index))
             .collect();
         let topics: Vec<&str> = by_topic.keys().map(|topic| &**topic).collect();
         let membership = Membership {
@@ -99,10 +105,12 @@ impl Group {
         let (consumer, events) = GroupConsumer::join(&parts.kafka, membership)?;
         let (sender, reports) = mpsc::unbounded_channel();
         let runner = Runner {
+            group: group.clone(),
             scope,
-            by_topic: Arc::new(by_topic),
+            types,
             terms,
             undertaker: parts.undertaker.clone(),
+            attempts: parts.attempts.clone(),
             reports: sender,
             tracker,
             clock: Arc::clone(&parts.clock),
@@ -115,6 +123,8 @@ impl Group {
             events,
             reports,
             dispatcher,
+            by_topic,
+            inherited: HashMap::new(),
             pace,
             committed: HashMap::new(),
             is_committing: false,
@@ -122,7 +132,8 @@ impl Group {
             is_leaving: false,
             is_joined: Arc::new(AtomicBool::new(false)),
             lost,
-            runner,
+            runner: Arc::new(runner),
+            slots: parts.slots.clone(),
             settings: parts.settings,
         })
     }
@@ -137,7 +148,13 @@ impl Group {
         let mut commits = tokio::time::interval(COMMIT_EVERY);
         commits.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut drain_until: Option<Instant> = None;
+        let mut looked_at = Instant::now();
+        let slots = self.slots.clone();
         loop {
+            // Before it is asked for a place: one that is freed meanwhile must not be missed.
+            let freed = slots.freed();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
             self.start_ready();
             self.change_intake();
             self.answer_revocation();
@@ -149,10 +166,17 @@ impl Group {
                 self.consumer.start_closing();
                 self.is_leaving = true;
             }
-            let wake_at = self.wake_at(drain_until.filter(|_| !self.is_leaving));
+            let look_at = (self.dispatcher.is_full() && drain_until.is_none())
+                .then_some(looked_at + LOOK_WHILE_FULL);
+            let takes_in = look_at.is_none_or(|at| at <= Instant::now());
+            let drain_until_then = drain_until.filter(|_| !self.is_leaving);
+            let wake_at = self.wake_at([drain_until_then, look_at.filter(|_| !takes_in)]);
             tokio::select! {
-                event = self.events.recv() => match event {
-                    Some(event) => self.happened(event),
+                event = self.events.recv(), if takes_in => match event {
+                    Some(event) => {
+                        looked_at = Instant::now();
+                        self.happened(event).await;
+                    }
                     None => break,
                 },
                 Some(report) = self.reports.recv() => {
@@ -163,6 +187,7 @@ impl Group {
                         self.reported(report);
                     }
                 }
+                () = freed => {}
                 () = stop.cancelled(), if drain_until.is_none() => {
                     self.dispatcher.stop();
                     drain_until = Some(Instant::now() + self.settings.drain_timeout);
@@ -176,17 +201,36 @@ impl Group {
     }
 
     fn start_ready(&mut self) {
+        let now_ms = self.runner.clock.now_ms();
+        let mut starts: Vec<Placed> = Vec::new();
         loop {
-            let now_ms = self.runner.clock.now_ms();
             if self.pace.as_ref().is_some_and(|pace| pace.next_ms() > now_ms) {
-                return;
+                break;
             }
-            let Some(start) = self.dispatcher.next(now_ms) else { return };
+            let Some(start) = self.dispatcher.next(now_ms, self.slots.leave()) else { break };
+            if start.is_given_up {
+                self.give_up(start, now_ms);
+                continue;
+            }
             if let Some(pace) = &mut self.pace {
                 pace.started(now_ms);
             }
-            self.runner.start(start);
+            let ticket = start.ticket;
+            let place = self.slots.take(ticket.is_critical(), ticket.is_alone());
+            starts.push((start, place));
         }
+        self.runner.start(starts);
+    }
+
+    /// It has ended the process as often as it may.
+    fn give_up(&mut self, start: Start<Record>, now_ms: i64) {
+        let Start { ticket, attempt, item: record, .. } = start;
+        let count = attempt.saturating_sub(1);
+        let message = format!(
+            "the process ended {count} times while this job ran, the last times with no other beside it"
+        );
+        let outcome = Outcome::Fail(Failure::new("crashed", message));
+        self.ended(&Ended { ticket, record, outcome }, now_ms);
     }
 
     fn change_intake(&mut self) {
@@ -215,20 +259,21 @@ impl Group {
             .dispatcher
             .progress()
             .filter(|(id, _)| revocation.partitions.contains(id))
-            .map(|(id, progress)| (id.clone(), commit_of(&progress)))
+            .map(|(id, progress)| (id.clone(), commit_of(&progress, is_quiet)))
             .collect();
         self.forget(&revocation.partitions);
         revocation.let_go(commits);
     }
 
-    fn forget(&mut self, partitions: &[PartitionId]) {
+    pub(super) fn forget(&mut self, partitions: &[PartitionId]) {
         self.dispatcher.revoked(partitions);
         for id in partitions {
             self.committed.remove(id);
+            self.inherited.remove(id);
         }
     }
 
-    fn wake_at(&self, drain_until: Option<Instant>) -> Instant {
+    fn wake_at(&self, others: [Option<Instant>; 2]) -> Instant {
         let now_ms = self.runner.clock.now_ms();
         // A pace that is not due yet may be all that a record waits for.
         let paced_ms = self.pace.as_ref().map(Pace::next_ms).filter(|at_ms| *at_ms > now_ms);
@@ -239,205 +284,20 @@ impl Group {
         });
         let revocation = self.revocation.as_ref().map(|(_, until)| *until);
         let idle = Instant::now() + IDLE;
-        [due, revocation, drain_until].into_iter().flatten().fold(idle, Instant::min)
-    }
-
-    fn happened(&mut self, event: ConsumerEvent) {
-        // The consumer's thread says nothing while it waits for the answer to a revocation:
-        // if it speaks, its patience is over and the partitions are gone. Answering later
-        // would forget a new assignment of the same ones.
-        if let Some((revocation, _)) = self.revocation.take() {
-            self.forget(&revocation.partitions);
-        }
-        match event {
-            ConsumerEvent::Assigned(partitions) => {
-                tracing::info!(group = self.name, count = partitions.len(), "partitions assigned");
-                self.is_joined.store(true, Ordering::Release);
-                let passes_over_done = self.runner.terms.assigned();
-                self.dispatcher.assigned(partitions.into_iter().map(|(id, commit)| {
-                    let read = |commit: Commit| DoneRanges::decode(commit.offset, &commit.note);
-                    let done = commit.filter(|_| passes_over_done).map(read);
-                    (id, done.unwrap_or_default())
-                }));
-            }
-            ConsumerEvent::Revoking(revocation) => {
-                tracing::info!(
-                    group = self.name,
-                    count = revocation.partitions.len(),
-                    "partitions revoked"
-                );
-                self.dispatcher.closing(&revocation.partitions);
-                self.revocation = Some((revocation, Instant::now() + REVOKE_DRAIN));
-            }
-            ConsumerEvent::Lost(partitions) => {
-                tracing::warn!(group = self.name, count = partitions.len(), "partitions lost");
-                self.is_joined.store(false, Ordering::Release);
-                self.forget(&partitions);
-            }
-            ConsumerEvent::Fatal(reason) => {
-                tracing::error!(group = self.name, reason, "the group is lost for good");
-                self.is_joined.store(false, Ordering::Release);
-                self.lost.cancel();
-            }
-            ConsumerEvent::Records(records) => {
-                for record in records {
-                    self.arrived(record);
-                }
-            }
-            ConsumerEvent::End(partition) => self.runner.terms.read_to_the_end(partition),
-        }
-    }
-
-    fn arrived(&mut self, record: Record) {
-        let known = self.runner.by_topic.get_key_value(record.place.topic.as_str());
-        let Some((topic, runnable)) = known else { return };
-        let size_bytes = record.size_bytes();
-        runnable.counters.consume(size_bytes);
-        let id = PartitionId { topic: Arc::clone(topic), partition: record.place.partition };
-        match self.runner.terms.admit(&record) {
-            Admission::Run => {}
-            Admission::Pass => {
-                TypeCounters::count(&runnable.counters.passed);
-                self.dispatcher.passed(&id, record.place.offset);
-                return;
-            }
-            Admission::Ignore => return,
-        }
-        let arrival = Arrival {
-            offset: record.place.offset,
-            key: record.key.clone(),
-            size_bytes,
-            item: Arc::new(record),
-        };
-        self.dispatcher.arrived(&id, arrival);
-    }
-
-    fn reported(&mut self, report: Report) {
-        match report {
-            Report::Ended { ticket, record, outcome } => self.ended(&ticket, &record, &outcome),
-            Report::Buried { ticket, record, is_buried } => {
-                // Not buried: the stop came first. The offset stays open and the record
-                // runs again elsewhere.
-                if is_buried && self.dispatcher.buried(&ticket) {
-                    self.runner.terms.settled(&record, Fate::Failed);
-                }
-            }
-            Report::Committed { commits, result } => {
-                self.is_committing = false;
-                match result {
-                    Ok(()) => self.committed.extend(commits),
-                    // A rebalance, or Kafka is away: the next tick tries again.
-                    Err(error) => tracing::debug!(group = self.name, %error, "commit"),
-                }
-            }
-        }
-    }
-
-    fn ended(&mut self, ticket: &Ticket, record: &Arc<Record>, outcome: &Outcome) {
-        let (end, failure) = match outcome {
-            Outcome::Done => (End::Done, None),
-            Outcome::AlreadyDone => (End::Passed, None),
-            Outcome::Fail(failure) => (End::Fail, Some(failure)),
-            Outcome::Retry(failure) => (End::Retry(&failure.message), Some(failure)),
-            Outcome::Unavailable(failure) => (End::Unavailable(&failure.message), Some(failure)),
-        };
-        let now_ms = self.runner.clock.now_ms();
-        let verdict = self.dispatcher.ended(ticket, &end, now_ms, rand::random());
-        let topic = &record.place.topic;
-        let type_name =
-            self.runner.by_topic.get(topic.as_str()).map_or("", |r| &r.record_type.name);
-        let error = failure.map_or("", |failure| &failure.message);
-        if let Some(runnable) = self.runner.by_topic.get(topic.as_str()) {
-            count(&runnable.counters, outcome, &verdict);
-        }
-        if matches!(verdict, Verdict::Finished { .. }) {
-            let is_new = matches!(outcome, Outcome::Done);
-            let fate = if is_new { Fate::Done } else { Fate::AlreadyDone };
-            self.runner.terms.settled(record, fate);
-        }
-        match verdict {
-            Verdict::DeadLetter { attempts } => {
-                if let Some(failure) = failure {
-                    self.runner.bury(ticket.clone(), Arc::clone(record), failure.clone(), attempts);
-                }
-            }
-            Verdict::Finished { outage_over: Some(outage) } => {
-                let away_ms = now_ms - outage.since_ms;
-                tracing::info!(job.r#type = type_name, away_ms, "the outage is over");
-            }
-            Verdict::Finished { outage_over: None } => {
-                tracing::debug!(job.id = %record.message_id(), job.r#type = type_name, "done");
-            }
-            Verdict::Paused { is_news: true } => {
-                tracing::warn!(job.r#type = type_name, error, "paused by an outage; probing");
-            }
-            Verdict::Paused { is_news: false } => {}
-            // The class alone: the message may quote the payload.
-            Verdict::RetryAt { at_ms } => tracing::info!(
-                job.id = %record.message_id(),
-                job.r#type = type_name,
-                wait_ms = at_ms - now_ms,
-                error = failure.map_or("", |failure| &failure.class),
-                "retry"
-            ),
-            Verdict::Stale => tracing::info!(
-                job.id = %record.message_id(),
-                job.r#type = type_name,
-                "ended after its partition was taken away; it may run again elsewhere"
-            ),
-        }
-    }
-
-    /// Tells the terms how far the group is.
-    fn tell(&self) {
-        for (id, progress) in self.dispatcher.progress() {
-            self.runner.terms.reached(id.partition, progress.offset);
-        }
-        let outage = self.dispatcher.outages().next();
-        self.runner.terms.waits_for(outage.map(|(_, outage)| outage.reason.as_str()));
-    }
-
-    fn commit(&mut self) {
-        self.tell();
-        if self.is_committing {
-            return;
-        }
-        let commits: Vec<(PartitionId, Commit)> = self
-            .dispatcher
-            .progress()
-            .map(|(id, progress)| (id.clone(), commit_of(&progress)))
-            .filter(|(id, commit)| self.committed.get(id) != Some(commit))
-            .collect();
-        if commits.is_empty() {
-            return;
-        }
-        self.is_committing = true;
-        let commit = self.consumer.commit(commits.clone());
-        let reports = self.runner.reports.clone();
-        self.runner.tracker.spawn(async move {
-            let result = commit.await;
-            let _ = reports.send(Report::Committed { commits, result });
-        });
+        [due, revocation].into_iter().chain(others).flatten().fold(idle, Instant::min)
     }
 }
 
-/// A commit that says also what is done above its offset. Where that is more than Kafka keeps,
-/// some of it runs again after a crash.
-fn commit_of(progress: &Progress) -> Commit {
-    let note = progress.done_above.encode(progress.offset).unwrap_or_default();
-    Commit { offset: progress.offset, note }
-}
-
-fn count(counters: &TypeCounters, outcome: &Outcome, verdict: &Verdict) {
-    let counter = match outcome {
-        Outcome::Done => &counters.succeeded,
-        Outcome::AlreadyDone => &counters.already_done,
-        Outcome::Unavailable(_) => &counters.unavailable,
-        Outcome::Fail(_) | Outcome::Retry(_) => &counters.failed,
-    };
-    TypeCounters::count(counter);
-    if matches!(verdict, Verdict::RetryAt { .. }) {
-        TypeCounters::count(&counters.retried);
+fn kind_of(runnable: &Runnable, postpones: bool) -> Kind {
+    let record_type = &runnable.record_type;
+    let order = if postpones { record_type.retry.order } else { Order::Strict };
+    Kind {
+        name: Arc::clone(&runnable.name),
+        topic: record_type.topic.name.as_str().into(),
+        retry: RetryPolicy { order, ..record_type.retry },
+        is_critical: record_type.critical,
+        running_max: runnable.limit.running,
+        running_per_prefix_max: runnable.limit.running_per_prefix,
     }
 }
 

@@ -5,11 +5,14 @@
 //! decisions back. Which job may start, wait or die is decided there, not here. Never names
 //! the gateway.
 
+mod arrivals;
 mod attempt;
 mod group;
+mod outcomes;
 mod replay_terms;
 mod replays;
 mod runner;
+mod slots;
 mod terms;
 
 use std::collections::{BTreeMap, HashMap};
@@ -27,9 +30,10 @@ use crate::domain::counters::{Counters, TypeCounters};
 use crate::domain::dispatch::Limits;
 use crate::domain::handler::Handler;
 use crate::kafka::{KafkaFault, KafkaSettings};
-use crate::operations::Undertaker;
+use crate::operations::{AttemptLog, Undertaker};
 use group::{Charge, Group};
 pub use replays::ReplayRunner;
+pub use slots::Slots;
 use terms::GroupTerms;
 
 /// How the pool runs jobs.
@@ -57,12 +61,43 @@ impl PoolSettings {
 /// Handlers by the name of their type.
 pub type Handlers = HashMap<String, Arc<dyn Handler>>;
 
+/// How many jobs of a type run at the same time in this process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunningLimit {
+    /// In all; none: no bound of its own.
+    pub running: Option<usize>,
+    /// For each value of the key's first field, a campaign say; none: no bound.
+    pub running_per_prefix: Option<usize>,
+}
+
 /// A type with what runs it.
 #[derive(Clone)]
 struct Runnable {
     record_type: Arc<RecordType>,
+    name: Arc<str>,
     handler: Arc<dyn Handler>,
+    /// How long an attempt may take, where the handler says so.
+    timeout: Option<Duration>,
+    limit: RunningLimit,
     counters: Arc<TypeCounters>,
+}
+
+impl Runnable {
+    fn new(
+        parts: &WorkerParts,
+        record_type: &Arc<RecordType>,
+        handler: &Arc<dyn Handler>,
+        counters: Arc<TypeCounters>,
+    ) -> Self {
+        Self {
+            record_type: Arc::clone(record_type),
+            name: record_type.name.as_str().into(),
+            handler: Arc::clone(handler),
+            timeout: handler.timeout(),
+            limit: parts.limits.get(&record_type.name).copied().unwrap_or_default(),
+            counters,
+        }
+    }
 }
 
 /// What running jobs stands on. Cheap to clone.
@@ -76,6 +111,12 @@ pub struct WorkerParts {
     pub handlers: Arc<Handlers>,
     /// Buries what fails.
     pub undertaker: Undertaker,
+    /// Remembers attempts over a restart.
+    pub attempts: AttemptLog,
+    /// The places of the process.
+    pub slots: Slots,
+    /// Bounds of types that have some of their own.
+    pub limits: Arc<HashMap<String, RunningLimit>>,
     /// The one clock.
     pub clock: SharedClock,
     /// Limits.
@@ -153,6 +194,7 @@ impl Pool {
                 scope: name.into(),
                 instance: self.instance.clone(),
                 types,
+                postpones: true,
                 asks_for_ends: false,
                 pace: None,
                 terms: Arc::new(terms),
@@ -169,11 +211,9 @@ impl Pool {
         let mut groups: BTreeMap<&str, Vec<Runnable>> = BTreeMap::new();
         for record_type in self.parts.catalog.iter() {
             if let Some(handler) = self.parts.handlers.get(&record_type.name) {
-                groups.entry(&record_type.group).or_default().push(Runnable {
-                    record_type: Arc::clone(record_type),
-                    handler: Arc::clone(handler),
-                    counters: self.counters.of(&record_type.name).cloned().unwrap_or_default(),
-                });
+                let counters = self.counters.of(&record_type.name).cloned().unwrap_or_default();
+                let runnable = Runnable::new(&self.parts, record_type, handler, counters);
+                groups.entry(&record_type.group).or_default().push(runnable);
             }
         }
         groups

@@ -91,6 +91,17 @@ impl Terms for ReplayTerms {
         })
     }
 
+    /// The records of a replay stay where they are.
+    fn postpone<'a>(
+        &'a self,
+        _: &'a Record,
+        _: u32,
+        _: i64,
+        _: &'a CancellationToken,
+    ) -> BoxFuture<'a, bool> {
+        Box::pin(std::future::ready(false))
+    }
+
     /// Its counts belong to its positions, so everything above them runs again.
     fn assigned(&self) -> bool {
         self.tally().restart();

@@ -172,12 +172,9 @@ impl ReplayRunner {
             group: taken.replay.group.clone(),
             scope: taken.scope(group_of_type),
             instance: None,
-            types: vec![Runnable {
-                record_type: Arc::clone(record_type),
-                handler: Arc::clone(handler),
-                // What a replay does is counted with the replay, not with the type.
-                counters: Arc::default(),
-            }],
+            // What a replay does is counted with the replay, not with the type.
+            types: vec![Runnable::new(&self.parts, record_type, handler, Arc::default())],
+            postpones: false,
             asks_for_ends: true,
             pace: taken.replay.rate_per_second.map(Pace::new),
             terms: Arc::clone(&terms) as _,

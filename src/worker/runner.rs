@@ -1,41 +1,66 @@
-//! The tasks of a group: each runs one attempt, or puts one record away, and reports.
+//! The tasks of a group: they run attempts, put records away, and report.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Runnable;
-use super::attempt;
+use super::attempt::{self, Terms as AttemptTerms};
+use super::slots::Place;
 use super::terms::Terms;
 use crate::domain::clock::SharedClock;
 use crate::domain::counters::TypeCounters;
-use crate::domain::dispatch::{PartitionId, Start, Ticket};
+use crate::domain::dispatch::{PartitionId, Start, Suspicion, Ticket};
 use crate::domain::handler::{Failure, Outcome};
 use crate::domain::record::Record;
 use crate::kafka::{Commit, KafkaFault};
-use crate::operations::Undertaker;
+use crate::operations::{AttemptLog, Noted, Undertaker};
 
-/// What a task reports. There are never more than jobs running and letters being written,
-/// so the channel needs no bound of its own.
-pub(super) enum Report {
-    Ended { ticket: Ticket, record: Arc<Record>, outcome: Outcome },
-    Buried { ticket: Ticket, record: Arc<Record>, is_buried: bool },
-    Committed { commits: Vec<(PartitionId, Commit)>, result: Result<(), KafkaFault> },
+/// Attempts that one task begins, one after the other. Most of what a task costs is waking the
+/// thread that runs it; more than so many would make the last wait for what the first does
+/// before it waits for something itself.
+const BEGUN_AT_ONCE: usize = 16;
+
+/// How an attempt ended.
+pub(super) struct Ended {
+    pub(super) ticket: Ticket,
+    pub(super) record: Arc<Record>,
+    pub(super) outcome: Outcome,
 }
 
-/// What tasks need; cheap to clone.
-#[derive(Clone)]
+/// What a task reports. There are never more than jobs running and records being put away, so
+/// the channel needs no bound of its own.
+pub(super) enum Report {
+    Ended(Vec<Ended>),
+    /// The record was put away, or the stop came first.
+    Settled {
+        ticket: Ticket,
+        record: Arc<Record>,
+        is_settled: bool,
+        is_buried: bool,
+    },
+    Committed {
+        commits: Vec<(PartitionId, Commit)>,
+        result: Result<(), KafkaFault>,
+    },
+}
+
+/// What tasks need.
 pub(super) struct Runner {
+    pub(super) group: String,
     /// Where effects are claimed.
     pub(super) scope: Arc<str>,
-    pub(super) by_topic: Arc<HashMap<Arc<str>, Runnable>>,
+    /// In the order of the dispatcher's types.
+    pub(super) types: Vec<Runnable>,
     pub(super) terms: Arc<dyn Terms>,
     pub(super) undertaker: Undertaker,
+    pub(super) attempts: AttemptLog,
     pub(super) reports: mpsc::UnboundedSender<Report>,
     pub(super) tracker: TaskTracker,
     pub(super) clock: SharedClock,
@@ -44,49 +69,136 @@ pub(super) struct Runner {
     pub(super) attempt_timeout: Duration,
 }
 
+/// An attempt with its place in the process.
+pub(super) type Placed = (Start<Record>, Place);
+
 impl Runner {
-    pub(super) fn start(&self, start: Start<Record>) {
-        let runner = self.clone();
-        let Start { ticket, attempt, item: record } = start;
-        self.tracker.spawn(async move {
-            let Some(runnable) = runner.by_topic.get(record.place.topic.as_str()) else { return };
-            let running = runnable.counters.begin();
-            let begun = Instant::now();
-            let run = attempt::run(
-                runnable,
-                Arc::clone(&record),
-                &runner.scope,
-                attempt,
-                runner.attempt_timeout,
-            );
-            let outcome = tokio::select! {
-                outcome = run => outcome,
-                // Nobody waits for it any more; the record runs again elsewhere.
-                () = runner.abandon.cancelled() => return,
-            };
-            runnable.counters.attempt_time.observe(begun.elapsed());
-            drop(running);
-            if matches!(outcome, Outcome::Done | Outcome::AlreadyDone) {
-                runner.undertaker.resolve(&record, &runner.abandon).await;
-            }
-            let _ = runner.reports.send(Report::Ended { ticket, record, outcome });
-        });
+    /// Runs attempts, each to its end.
+    pub(super) fn start(self: &Arc<Self>, starts: Vec<Placed>) {
+        let mut starts = starts.into_iter().peekable();
+        while starts.peek().is_some() {
+            let some: Vec<Placed> = starts.by_ref().take(BEGUN_AT_ONCE).collect();
+            let runner = Arc::clone(self);
+            self.tracker.spawn(async move { runner.begin(some).await });
+        }
     }
 
+    /// Begins them one by one. One that has ended at once needs no task of its own, and most do
+    /// not end at once.
+    async fn begin(self: Arc<Self>, starts: Vec<Placed>) {
+        self.note_starts(&starts).await;
+        let mut ended = Vec::with_capacity(starts.len());
+        for (start, place) in starts {
+            let mut attempt: BoxFuture<'static, _> =
+                Box::pin(Arc::clone(&self).attempt(start, place));
+            if let Some(end) = (&mut attempt).now_or_never() {
+                ended.extend(end);
+                continue;
+            }
+            let reports = self.reports.clone();
+            self.tracker.spawn(async move {
+                if let Some(end) = attempt.await {
+                    let _ = reports.send(Report::Ended(vec![end]));
+                }
+            });
+        }
+        if !ended.is_empty() {
+            let _ = self.reports.send(Report::Ended(ended));
+        }
+    }
+
+    /// Writes down those that may end the process, all at once, before the first one starts.
+    async fn note_starts(&self, starts: &[Placed]) {
+        let suspects = starts.iter().filter(|(start, _)| start.suspicion != Suspicion::None);
+        let notes: Vec<(&Record, Noted)> =
+            suspects.map(|(start, _)| (&*start.item, Noted::Starts(start.attempt))).collect();
+        if !notes.is_empty() {
+            self.attempts.note(&self.group, &notes).await;
+        }
+    }
+
+    /// None where nobody waits for the end any more; the record runs again elsewhere.
+    async fn attempt(self: Arc<Self>, start: Start<Record>, _place: Place) -> Option<Ended> {
+        let Start { ticket, attempt, suspicion, item: record, .. } = start;
+        let runnable = self.types.get(ticket.type_index())?;
+        let running = runnable.counters.begin();
+        let begun = Instant::now();
+        let terms = AttemptTerms {
+            scope: &self.scope,
+            attempt,
+            timeout: runnable.timeout.unwrap_or(self.attempt_timeout),
+        };
+        let outcome = tokio::select! {
+            biased;
+            outcome = attempt::run(runnable, Arc::clone(&record), terms) => Some(outcome),
+            () = self.abandon.cancelled() => None,
+        };
+        runnable.counters.attempt_time.observe(begun.elapsed());
+        drop(running);
+        // One that ran alone is cleared before the next one starts.
+        if suspicion == Suspicion::Alone {
+            match &outcome {
+                Some(Outcome::Retry(_) | Outcome::Fail(_)) => {
+                    self.attempts.note(&self.group, &[(&record, Noted::Rests(attempt))]).await;
+                }
+                Some(Outcome::Done | Outcome::AlreadyDone) => {
+                    self.attempts.forget(&self.group, &record).await;
+                }
+                // No attempt is spent.
+                Some(Outcome::Unavailable(_)) | None => {
+                    let before = Noted::Rests(attempt.saturating_sub(1));
+                    self.attempts.note(&self.group, &[(&record, before)]).await;
+                }
+            }
+        }
+        let outcome = outcome?;
+        if matches!(outcome, Outcome::Done | Outcome::AlreadyDone) {
+            self.undertaker.resolve(&record, &self.abandon).await;
+        }
+        Some(Ended { ticket, record, outcome })
+    }
+
+    /// Puts a record away for good.
     pub(super) fn bury(
-        &self,
+        self: &Arc<Self>,
         ticket: Ticket,
         record: Arc<Record>,
         failure: Failure,
         attempts: u32,
     ) {
-        let runner = self.clone();
+        let runner = Arc::clone(self);
         self.tracker.spawn(async move {
-            let is_buried = runner.terms.bury(&record, &failure, attempts, &runner.abandon).await;
-            if is_buried && let Some(runnable) = runner.by_topic.get(record.place.topic.as_str()) {
+            let is_settled = runner.terms.bury(&record, &failure, attempts, &runner.abandon).await;
+            if is_settled && let Some(runnable) = runner.types.get(ticket.type_index()) {
                 TypeCounters::count(&runnable.counters.dead_lettered);
             }
-            let _ = runner.reports.send(Report::Buried { ticket, record, is_buried });
+            let report = Report::Settled { ticket, record, is_settled, is_buried: true };
+            let _ = runner.reports.send(report);
+        });
+    }
+
+    /// Writes the row that brings a record back when it is due.
+    pub(super) fn postpone(
+        self: &Arc<Self>,
+        ticket: Ticket,
+        record: Arc<Record>,
+        attempts: u32,
+        at_ms: i64,
+    ) {
+        let runner = Arc::clone(self);
+        self.tracker.spawn(async move {
+            let is_settled = runner.terms.postpone(&record, attempts, at_ms, &runner.abandon).await;
+            let report = Report::Settled { ticket, record, is_settled, is_buried: false };
+            let _ = runner.reports.send(report);
+        });
+    }
+
+    /// Notes how often a job was tried, since it waits long for its next attempt.
+    pub(super) fn note_wait(self: &Arc<Self>, record: Arc<Record>, attempts: u32, at_ms: i64) {
+        let runner = Arc::clone(self);
+        self.tracker.spawn(async move {
+            let noted = [(&*record, Noted::Waits(attempts, at_ms))];
+            runner.attempts.note(&runner.group, &noted).await;
         });
     }
 }

@@ -36,6 +36,16 @@ pub(super) trait Terms: Send + Sync + 'static {
         stop: &'a CancellationToken,
     ) -> BoxFuture<'a, bool>;
 
+    /// Writes the row that brings a record back for its next attempt. Returns false if `stop`
+    /// came first: then its offset stays open.
+    fn postpone<'a>(
+        &'a self,
+        record: &'a Record,
+        attempts: u32,
+        at_ms: i64,
+        stop: &'a CancellationToken,
+    ) -> BoxFuture<'a, bool>;
+
     /// Partitions were given to this member. Returns whether records that are done above the
     /// group's commit are passed over.
     fn assigned(&self) -> bool {
@@ -74,5 +84,15 @@ impl Terms for GroupTerms {
         stop: &'a CancellationToken,
     ) -> BoxFuture<'a, bool> {
         Box::pin(self.undertaker.bury(record, &self.group, failure, attempts, stop))
+    }
+
+    fn postpone<'a>(
+        &'a self,
+        _record: &'a Record,
+        _attempts: u32,
+        _at_ms: i64,
+        _stop: &'a CancellationToken,
+    ) -> BoxFuture<'a, bool> {
+        Box::pin(std::future::ready(false))
     }
 }

@@ -85,6 +85,16 @@ pub struct Accepted {
     pub key: String,
 }
 
+/// A payload that was found good.
+struct Checked<'a> {
+    /// With every constant.
+    payload: Value,
+    /// The constants that were absent.
+    absent: Vec<&'a (String, String)>,
+    /// Whether the caller sent nothing else.
+    is_empty: bool,
+}
+
 /// Why a payload may not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
@@ -168,6 +178,20 @@ impl RecordType {
     /// Checks a body, or the value of a record that any Kafka client may have written:
     /// how it is written, its schema, its rules. Reports all faults at once.
     pub fn accept(&self, body: &[u8]) -> Result<Accepted, Refusal> {
+        let Checked { payload, absent, is_empty } = self.checked(body)?;
+        let key = self.key.derive(&payload).map_err(|error| {
+            let pointer = error.field().map(|field| child("", field)).unwrap_or_default();
+            Refusal::Invalid(vec![Fault::new(pointer, error.to_string())])
+        })?;
+        Ok(Accepted { value: spliced(body, &absent, is_empty), payload, key })
+    }
+
+    /// The payload in the value of a record, checked in the same way.
+    pub fn read(&self, value: &[u8]) -> Result<Value, Refusal> {
+        self.checked(value).map(|checked| checked.payload)
+    }
+
+    fn checked(&self, body: &[u8]) -> Result<Checked<'_>, Refusal> {
         let json::Parsed { value: mut payload, mut faults, complete } = json::parse_object(body)?;
         let Value::Object(members) = &mut payload else {
             return Err(Refusal::Invalid(faults.into_vec()));
@@ -178,14 +202,11 @@ impl RecordType {
         let is_empty = members.is_empty();
         let absent = self.settle_constants(members, &mut faults);
         self.check(&payload, &mut faults);
-        if !faults.is_empty() {
-            return Err(Refusal::Invalid(faults.into_vec()));
+        if faults.is_empty() {
+            Ok(Checked { payload, absent, is_empty })
+        } else {
+            Err(Refusal::Invalid(faults.into_vec()))
         }
-        let key = self.key.derive(&payload).map_err(|error| {
-            let pointer = error.field().map(|field| child("", field)).unwrap_or_default();
-            Refusal::Invalid(vec![Fault::new(pointer, error.to_string())])
-        })?;
-        Ok(Accepted { value: spliced(body, &absent, is_empty), payload, key })
     }
 
     /// Sees to it that every constant has its value, and returns those that were absent.

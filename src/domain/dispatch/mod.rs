@@ -5,17 +5,32 @@
 //! the jobs are the worker's.
 //!
 //! Its rules are the promises: per topic and key in order and one at a time; different
-//! keys side by side, also within a partition; an offset is finished only after the effect
-//! or the acknowledged dead letter; an outage is not a dead letter.
+//! keys side by side, also within a partition; an offset is finished only after the effect,
+//! the acknowledged dead letter, or the row that brings the record back; an outage is not a
+//! dead letter; a job that ends the process is found out and does not end it for ever.
+
+mod job;
+mod kind;
+mod lane;
+mod shares;
+mod view;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use super::offset_map::DoneRanges;
-use super::offsets::{Offsets, Progress};
-use super::outage::{Breaker, Gate, Outage};
-use super::retry::RetryPolicy;
+use super::offsets::Progress;
+use super::outage::Outage;
+use super::retry::{LONG_WAIT, Order};
+
+pub use job::{Arrival, End, PartitionId, Past, Start, Suspicion, Ticket, Verdict};
+pub use kind::Kind;
+use kind::KindState;
+use lane::{Entry, Intake, LaneId, LaneRef, Partition, Phase};
+pub use shares::{Leave, Shares};
+pub use view::{JobView, View};
 
 /// How much a group may hold at once.
 #[derive(Debug, Clone, Copy)]
@@ -35,223 +50,70 @@ impl Limits {
         Self { running: 32, waiting_per_partition: 1_000, waiting_bytes: 64 << 20 };
 }
 
-/// A partition of a topic.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PartitionId {
-    /// The topic.
-    pub topic: Arc<str>,
-    /// The partition.
-    pub partition: i32,
-}
-
-/// A record that has arrived, with what the machine must know of it.
-#[derive(Debug)]
-pub struct Arrival<T> {
-    /// The offset.
-    pub offset: i64,
-    /// The key; records without one have no order among each other.
-    pub key: Option<Vec<u8>>,
-    /// The bytes it holds while it waits.
-    pub size_bytes: usize,
-    /// The record itself.
-    pub item: Arc<T>,
-}
-
-/// An attempt that shall start.
-#[derive(Debug)]
-pub struct Start<T> {
-    /// Names the attempt when it ends.
-    pub ticket: Ticket,
-    /// The attempt's number, from 1.
-    pub attempt: u32,
-    /// The record.
-    pub item: Arc<T>,
-}
-
-/// Names a running attempt. One from before a rebalance is no longer known and has no
-/// effect: its partition belongs to somebody else.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ticket {
-    partition: PartitionId,
-    generation: u64,
-    lane: Lane,
-    offset: i64,
-    is_probe: bool,
-}
-
-impl Ticket {
-    /// The partition of the record.
-    pub fn partition(&self) -> &PartitionId {
-        &self.partition
-    }
-
-    /// The offset of the record.
-    pub fn offset(&self) -> i64 {
-        self.offset
-    }
-}
-
-/// How an attempt ended, as far as the machine must know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End<'a> {
-    /// The effect is there.
-    Done,
-    /// There was nothing to run: the effect was there. It says nothing of a dependency.
-    Passed,
-    /// Poison.
-    Fail,
-    /// It may work later.
-    Retry(&'a str),
-    /// The dependency is away.
-    Unavailable(&'a str),
-}
-
-/// What follows from the end of an attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// Nothing more: the record is finished.
-    Finished {
-        /// The outage that this success has ended.
-        outage_over: Option<Outage>,
-    },
-    /// Write the dead letter, then tell [`Dispatcher::buried`].
-    DeadLetter {
-        /// Attempts that were made.
-        attempts: u32,
-    },
-    /// It runs again at this time, and its key waits for it.
-    RetryAt {
-        /// Milliseconds since the epoch.
-        at_ms: i64,
-    },
-    /// The type is paused; the job waits without having spent an attempt.
-    Paused {
-        /// Whether this job was the first to say so.
-        is_news: bool,
-    },
-    /// The partition has been taken away; whoever has it now runs the record.
-    Stale,
-}
-
-/// A key's place in a partition.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Lane {
-    Key(Vec<u8>),
-    Offset(i64),
-}
-
-#[derive(Debug)]
-struct Entry<T> {
-    offset: i64,
-    size_bytes: usize,
-    item: Arc<T>,
-    /// Attempts that have ended and count.
-    attempts: u32,
-    /// When the last two attempts started, the earlier one first.
-    started_ms: Option<(i64, i64)>,
-}
-
-#[derive(Debug)]
-struct Partition<T> {
-    generation: u64,
-    type_index: usize,
-    offsets: Offsets,
-    lanes: HashMap<Lane, VecDeque<Entry<T>>>,
-    running: usize,
-    intake: Intake,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Intake {
-    Flowing,
-    Paused,
-    /// Being revoked: nothing new starts.
-    Closing,
-}
-
-/// A lane's address, good only for one generation of its partition.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct LaneRef {
-    partition: PartitionId,
-    generation: u64,
-    lane: Lane,
-}
-
-#[derive(Debug)]
-struct TypeState {
-    name: Arc<str>,
-    retry: RetryPolicy,
-    breaker: Breaker,
-    /// Lanes whose first record may start.
-    ready: VecDeque<LaneRef>,
-}
-
 /// The machine of one group.
 #[derive(Debug)]
 pub struct Dispatcher<T> {
     limits: Limits,
-    types: Vec<TypeState>,
-    type_of_topic: HashMap<Arc<str>, usize>,
-    partitions: BTreeMap<PartitionId, Partition<T>>,
+    kinds: Vec<KindState>,
+    kind_of_topic: HashMap<Arc<str>, usize>,
+    slots: BTreeMap<PartitionId, usize>,
+    partitions: Vec<Option<Partition<T>>>,
     delayed: BinaryHeap<Reverse<(i64, LaneRef)>>,
+    /// Lanes whose first record must run alone.
+    alone: VecDeque<LaneRef>,
+    is_one_alone: bool,
     running: usize,
     waiting_bytes: usize,
     generation: u64,
-    next_type: usize,
+    next_kind: usize,
     is_stopping: bool,
+    hasher: RandomState,
 }
 
 impl<T> Dispatcher<T> {
-    /// A machine for these types: name, topic and retry policy of each.
-    pub fn new(
-        limits: Limits,
-        types: impl IntoIterator<Item = (Arc<str>, Arc<str>, RetryPolicy)>,
-    ) -> Self {
-        let mut states = Vec::new();
-        let mut type_of_topic = HashMap::new();
-        for (name, topic, retry) in types {
-            type_of_topic.insert(topic, states.len());
-            let breaker = Breaker::default();
-            states.push(TypeState { name, retry, breaker, ready: VecDeque::new() });
-        }
+    /// A machine for these types.
+    pub fn new(limits: Limits, kinds: impl IntoIterator<Item = Kind>) -> Self {
+        let kinds: Vec<KindState> = kinds.into_iter().map(KindState::new).collect();
+        let topics = kinds.iter().enumerate();
         Self {
             limits,
-            types: states,
-            type_of_topic,
-            partitions: BTreeMap::new(),
+            kind_of_topic: topics.map(|(at, state)| (Arc::clone(&state.kind.topic), at)).collect(),
+            kinds,
+            slots: BTreeMap::new(),
+            partitions: Vec::new(),
             delayed: BinaryHeap::new(),
+            alone: VecDeque::new(),
+            is_one_alone: false,
             running: 0,
             waiting_bytes: 0,
             generation: 0,
-            next_type: 0,
+            next_kind: 0,
             is_stopping: false,
+            hasher: RandomState::new(),
         }
     }
 
     /// Partitions have been given to this worker, each with what is done above its commit.
     pub fn assigned(&mut self, partitions: impl IntoIterator<Item = (PartitionId, DoneRanges)>) {
         for (id, done_before) in partitions {
-            let Some(&type_index) = self.type_of_topic.get(&id.topic) else { continue };
+            let Some(&type_index) = self.kind_of_topic.get(&id.topic) else { continue };
             self.forget(&id);
             self.generation += 1;
-            self.partitions.insert(
-                id,
-                Partition {
-                    generation: self.generation,
-                    type_index,
-                    offsets: Offsets::resumed(done_before),
-                    lanes: HashMap::new(),
-                    running: 0,
-                    intake: Intake::Flowing,
-                },
-            );
+            let partition = Partition::new(self.generation, type_index, done_before);
+            let free = self.partitions.iter().position(Option::is_none);
+            let slot = free.unwrap_or(self.partitions.len());
+            match self.partitions.get_mut(slot) {
+                Some(place) => *place = Some(partition),
+                None => self.partitions.push(Some(partition)),
+            }
+            self.slots.insert(id, slot);
         }
     }
 
     /// Partitions are about to go: nothing of theirs starts any more.
     pub fn closing(&mut self, partitions: &[PartitionId]) {
         for id in partitions {
-            if let Some(partition) = self.partitions.get_mut(id) {
+            if let Some(partition) = self.partition_mut(id) {
                 partition.intake = Intake::Closing;
             }
         }
@@ -262,14 +124,26 @@ impl<T> Dispatcher<T> {
         self.is_stopping = true;
     }
 
-    /// Whether nothing of these partitions runs or is being buried.
-    pub fn is_quiet(&self, partitions: &[PartitionId]) -> bool {
-        partitions.iter().all(|id| self.partitions.get(id).is_none_or(|p| p.running == 0))
+    /// Somebody has paused a type, or lets it go on.
+    pub fn set_paused(&mut self, is_paused: impl Fn(&str) -> bool) {
+        for state in &mut self.kinds {
+            state.is_paused = is_paused(&state.kind.name);
+        }
     }
 
-    /// Whether nothing at all runs or is being buried.
+    /// Whether nothing of these partitions runs or is being put away.
+    pub fn is_quiet(&self, partitions: &[PartitionId]) -> bool {
+        partitions.iter().all(|id| self.partition(id).is_none_or(|p| p.busy == 0))
+    }
+
+    /// Whether nothing at all runs or is being put away.
     pub fn is_idle(&self) -> bool {
-        self.running == 0 && self.partitions.values().all(|partition| partition.running == 0)
+        self.running == 0 && self.partitions.iter().flatten().all(|partition| partition.busy == 0)
+    }
+
+    /// Whether as much runs as may: what arrives now could only wait.
+    pub fn is_full(&self) -> bool {
+        self.running >= self.limits.running
     }
 
     /// Partitions are gone; what still runs of them ends as [`Verdict::Stale`].
@@ -280,55 +154,85 @@ impl<T> Dispatcher<T> {
     }
 
     fn forget(&mut self, id: &PartitionId) {
-        if let Some(partition) = self.partitions.remove(id) {
-            let waiting: usize =
-                partition.lanes.values().flatten().map(|entry| entry.size_bytes).sum();
-            self.waiting_bytes = self.waiting_bytes.saturating_sub(waiting);
+        let Some(slot) = self.slots.remove(id) else { return };
+        if let Some(partition) = self.partitions.get_mut(slot).and_then(Option::take) {
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(partition.held_bytes());
         }
     }
 
     /// A record has arrived.
-    pub fn arrived(&mut self, id: &PartitionId, arrival: Arrival<T>) {
-        let Some(partition) = self.partitions.get_mut(id) else { return };
+    pub fn arrived(&mut self, id: &PartitionId, arrival: Arrival<'_, T>, now_ms: i64) {
+        let Some(&slot) = self.slots.get(id) else { return };
+        let Some(partition) = self.partitions.get_mut(slot).and_then(Option::as_mut) else {
+            return;
+        };
         if partition.intake == Intake::Closing || !partition.offsets.arrived(arrival.offset) {
             return;
         }
-        let Arrival { offset, key, size_bytes, item } = arrival;
-        let lane = key.map_or(Lane::Offset(offset), Lane::Key);
-        let queue = partition.lanes.entry(lane.clone()).or_default();
-        queue.push_back(Entry { offset, size_bytes, item, attempts: 0, started_ms: None });
+        let Arrival { offset, key, prefix, size_bytes, past, item } = arrival;
+        let key = key.map(|key| self.hasher.hash_one(key));
+        let lane = key.map_or(LaneId::Offset(offset), LaneId::Key);
+        let not_before = past.not_before_ms.filter(|at_ms| *at_ms > now_ms);
+        let entry = Entry {
+            offset,
+            size_bytes,
+            // 0 says that there is none; a prefix with that hash has no limit, once in 2^64.
+            prefix: prefix.map_or(0, |prefix| self.hasher.hash_one(prefix)),
+            item,
+            attempts: past.attempts,
+            started_ms: None,
+            suspicion: past.suspicion,
+            phase: not_before.map_or(Phase::Waiting, Phase::RetryAt),
+            last_error: None,
+        };
         self.waiting_bytes += size_bytes;
-        if queue.len() == 1 {
-            let lane = LaneRef { partition: id.clone(), generation: partition.generation, lane };
-            if let Some(state) = self.types.get_mut(partition.type_index) {
-                state.ready.push_back(lane);
-            }
+        if partition.push(lane, entry) {
+            let generation = partition.generation;
+            self.make_ready(LaneRef { slot, generation, id: lane });
         }
     }
 
     /// A record has arrived that this group does not run.
     pub fn passed(&mut self, id: &PartitionId, offset: i64) {
-        let Some(partition) = self.partitions.get_mut(id) else { return };
+        let Some(partition) = self.partition_mut(id) else { return };
         if partition.intake != Intake::Closing && partition.offsets.arrived(offset) {
             partition.offsets.finished(offset);
         }
     }
 
+    /// The first record of a lane has its turn, unless it must wait for a time.
+    fn make_ready(&mut self, lane: LaneRef) {
+        let Some((entry, type_index)) = self.first_of(lane) else { return };
+        if let Phase::RetryAt(at_ms) = entry.phase {
+            self.delayed.push(Reverse((at_ms, lane)));
+        } else if entry.suspicion == Suspicion::Alone {
+            self.alone.push_back(lane);
+        } else if let Some(state) = self.kinds.get_mut(type_index) {
+            state.ready.push_back(lane);
+        }
+    }
+
     /// The next attempt to start, if one may start now. Call it until it says no.
-    pub fn next(&mut self, now_ms: i64) -> Option<Start<T>> {
-        if self.is_stopping {
+    pub fn next(&mut self, now_ms: i64, leave: Leave) -> Option<Start<T>> {
+        if self.is_stopping || self.is_one_alone || self.running >= self.limits.running {
             return None;
         }
         self.wake_delayed(now_ms);
-        let count = self.types.len();
-        // The types take turns, so that a busy one cannot keep the others waiting.
-        for step in 0..count {
-            if self.running >= self.limits.running {
+        if let Some((lane, is_probe, is_critical)) = self.next_alone(now_ms) {
+            if !leave.alone || !leave.for_type(is_critical) || self.running > 0 {
+                // The others wait for it: so it comes to run alone.
+                self.alone.push_front(lane);
                 return None;
             }
-            let index = (self.next_type + step) % count;
-            if let Some(start) = self.next_of(index, now_ms) {
-                self.next_type = index + 1;
+            self.is_one_alone = true;
+            return self.start(lane, now_ms, is_probe);
+        }
+        let count = self.kinds.len();
+        // The types take turns, so that a busy one cannot keep the others waiting.
+        for step in 0..count {
+            let index = (self.next_kind + step) % count;
+            if let Some(start) = self.next_of(index, now_ms, leave) {
+                self.next_kind = index + 1;
                 return Some(start);
             }
         }
@@ -338,205 +242,250 @@ impl<T> Dispatcher<T> {
     fn wake_delayed(&mut self, now_ms: i64) {
         while self.delayed.peek().is_some_and(|Reverse((due_ms, _))| *due_ms <= now_ms) {
             let Some(Reverse((_, lane))) = self.delayed.pop() else { break };
-            let Some(partition) = self.partitions.get(&lane.partition) else { continue };
-            if partition.generation == lane.generation
-                && let Some(state) = self.types.get_mut(partition.type_index)
-            {
-                state.ready.push_back(lane);
+            if let Some(entry) = self.first_of_mut(lane) {
+                entry.phase = Phase::Waiting;
+                self.make_ready(lane);
             }
         }
     }
 
-    fn next_of(&mut self, index: usize, now_ms: i64) -> Option<Start<T>> {
-        let state = self.types.get_mut(index)?;
-        let is_probe = match state.breaker.gate(now_ms) {
-            Gate::Open => false,
-            Gate::Probe => true,
-            Gate::ClosedUntil(_) | Gate::Probing => return None,
-        };
-        while let Some(lane) = state.ready.pop_front() {
-            let Some(partition) = self.partitions.get_mut(&lane.partition) else { continue };
-            if partition.generation != lane.generation || partition.intake == Intake::Closing {
-                continue;
-            }
-            let Some(entry) = partition.lanes.get_mut(&lane.lane).and_then(VecDeque::front_mut)
-            else {
+    /// A lane whose first record must run alone, whether it does so as a probe, and whether its
+    /// type is critical.
+    fn next_alone(&mut self, now_ms: i64) -> Option<(LaneRef, bool, bool)> {
+        let mut left = self.alone.len();
+        while left > 0 {
+            left -= 1;
+            let lane = self.alone.pop_front()?;
+            let Some((_, index)) = self.first_of(lane) else { continue };
+            let state = self.kinds.get(index)?;
+            let Some(is_probe) = state.gate(now_ms) else {
+                // The others need not wait for an outage of its type.
+                self.alone.push_back(lane);
                 continue;
             };
-            let before_ms = entry.started_ms.map_or(now_ms, |(_, last_ms)| last_ms);
-            entry.started_ms = Some((before_ms, now_ms));
-            partition.running += 1;
-            self.running += 1;
-            if is_probe {
-                state.breaker.probe_started();
-            }
-            return Some(Start {
-                attempt: entry.attempts + 1,
-                item: Arc::clone(&entry.item),
-                ticket: Ticket {
-                    partition: lane.partition,
-                    generation: lane.generation,
-                    lane: lane.lane,
-                    offset: entry.offset,
-                    is_probe,
-                },
-            });
+            return Some((lane, is_probe, state.kind.is_critical));
         }
         None
     }
 
+    fn next_of(&mut self, index: usize, now_ms: i64, leave: Leave) -> Option<Start<T>> {
+        let state = self.kinds.get(index)?;
+        if state.ready.is_empty() || !leave.for_type(state.kind.is_critical) {
+            return None;
+        }
+        let is_probe = state.gate(now_ms)?;
+        loop {
+            let lane = self.kinds.get_mut(index)?.ready.pop_front()?;
+            let Some((entry, _)) = self.first_of(lane) else { continue };
+            let prefix = entry.prefix;
+            if self.kinds.get_mut(index)?.admits(prefix, lane) {
+                return self.start(lane, now_ms, is_probe);
+            }
+        }
+    }
+
+    fn start(&mut self, lane: LaneRef, now_ms: i64, is_probe: bool) -> Option<Start<T>> {
+        let partition = self.partitions.get_mut(lane.slot)?.as_mut()?;
+        let type_index = partition.type_index;
+        let entry = &mut partition.lanes.get_mut(&lane.id)?.first;
+        let before_ms = entry.started_ms.map_or(now_ms, |(_, last_ms)| last_ms);
+        entry.started_ms = Some((before_ms, now_ms));
+        entry.phase = Phase::Running(now_ms);
+        partition.busy += 1;
+        self.running += 1;
+        let state = self.kinds.get_mut(type_index)?;
+        state.started(entry.prefix);
+        if is_probe {
+            state.breaker.probe_started();
+        }
+        let is_alone = entry.suspicion == Suspicion::Alone;
+        Some(Start {
+            attempt: entry.attempts + 1,
+            suspicion: entry.suspicion,
+            is_given_up: is_alone && !state.kind.retry.allows_another(entry.attempts),
+            item: Arc::clone(&entry.item),
+            ticket: Ticket {
+                lane,
+                offset: entry.offset,
+                type_index,
+                prefix: entry.prefix,
+                is_critical: state.kind.is_critical,
+                is_probe,
+                is_alone,
+            },
+        })
+    }
+
     /// An attempt has ended. `jitter` in `0.0..=1.0` varies the wait before the next one.
-    pub fn ended(&mut self, ticket: &Ticket, end: &End<'_>, now_ms: i64, jitter: f64) -> Verdict {
+    pub fn ended(&mut self, ticket: &Ticket, end: End<'_>, now_ms: i64, jitter: f64) -> Verdict {
         self.running = self.running.saturating_sub(1);
+        if ticket.is_alone {
+            self.is_one_alone = false;
+        }
+        if let Some(state) = self.kinds.get_mut(ticket.type_index) {
+            state.ended(ticket.prefix);
+        }
         let verdict = self.judge(ticket, end, now_ms, jitter);
-        // A record that is being buried keeps its partition busy, so that a rebalance
-        // waits for the dead letter instead of writing a second one.
-        if !matches!(verdict, Verdict::DeadLetter { .. } | Verdict::Stale) {
-            self.quieten(ticket);
+        match verdict {
+            Verdict::Finished { .. } => self.finish(ticket),
+            // A record that is being put away keeps its partition busy, so that a rebalance
+            // waits for the dead letter instead of writing a second one.
+            Verdict::DeadLetter { .. } | Verdict::Postpone { .. } | Verdict::Stale => {}
+            Verdict::RetryAt { .. } | Verdict::Paused { .. } => {
+                self.quieten(ticket);
+                self.make_ready(ticket.lane);
+            }
         }
         verdict
     }
 
-    fn judge(&mut self, ticket: &Ticket, end: &End<'_>, now_ms: i64, jitter: f64) -> Verdict {
-        let Some((partition, state)) = self.owner_of(ticket) else {
-            self.void_probe(ticket, now_ms);
+    fn judge(&mut self, ticket: &Ticket, end: End<'_>, now_ms: i64, jitter: f64) -> Verdict {
+        let Some(state) = self.kinds.get_mut(ticket.type_index) else { return Verdict::Stale };
+        let partition = self.partitions.get_mut(ticket.lane.slot).and_then(Option::as_mut);
+        let lane = partition
+            .filter(|partition| partition.generation == ticket.lane.generation)
+            .and_then(|partition| partition.lanes.get_mut(&ticket.lane.id));
+        let Some(lane::Lane { first: entry, .. }) = lane else {
+            if ticket.is_probe {
+                state.breaker.probe_was_void(now_ms);
+            }
             return Verdict::Stale;
-        };
-        let Some(entry) = partition.lanes.get_mut(&ticket.lane).and_then(VecDeque::front_mut)
-        else {
-            return Verdict::Stale;
-        };
-        let lane = LaneRef {
-            partition: ticket.partition.clone(),
-            generation: ticket.generation,
-            lane: ticket.lane.clone(),
         };
         match end {
-            End::Done => {
-                let outage_over = state.breaker.succeeded(now_ms);
-                self.finish(ticket);
-                Verdict::Finished { outage_over }
-            }
+            End::Done => Verdict::Finished { outage_over: state.breaker.succeeded(now_ms) },
             End::Passed => {
                 if ticket.is_probe {
                     state.breaker.probe_was_void(now_ms);
                 }
-                self.finish(ticket);
                 Verdict::Finished { outage_over: None }
             }
             End::Fail => {
                 if ticket.is_probe {
                     state.breaker.probe_was_void(now_ms);
                 }
-                entry.attempts += 1;
-                Verdict::DeadLetter { attempts: entry.attempts }
+                entry.phase = Phase::Leaving;
+                // One that was given up has not run once more.
+                let attempts = entry.attempts + 1;
+                Verdict::DeadLetter { attempts: attempts.min(state.kind.retry.attempts) }
             }
-            End::Unavailable(reason) => {
-                let is_news = state.breaker.failed(ticket.is_probe, reason, now_ms);
-                state.ready.push_back(lane);
+            End::Unavailable(failure) => {
+                entry.wait_for_dependency(failure);
+                let is_news = state.breaker.failed(ticket.is_probe, &failure.message, now_ms);
                 Verdict::Paused { is_news }
             }
-            End::Retry(reason) => {
-                entry.attempts = (entry.attempts + 1).min(state.retry.attempts);
+            End::Retry(failure) => {
+                let retry = state.kind.retry;
+                entry.attempts = (entry.attempts + 1).min(retry.attempts);
                 let attempts = entry.attempts;
                 let before_ms = entry.started_ms.map_or(now_ms, |(before_ms, _)| before_ms);
-                if state.retry.allows_another(attempts) {
+                if retry.allows_another(attempts) {
                     if ticket.is_probe {
-                        state.breaker.failed(true, reason, now_ms);
+                        state.breaker.failed(true, &failure.message, now_ms);
                     }
-                    let wait = state.retry.wait_after(attempts, jitter);
+                    let wait = retry.wait_after(attempts, jitter);
                     let at_ms = now_ms + i64::try_from(wait.as_millis()).unwrap_or(i64::MAX / 2);
-                    self.delayed.push(Reverse((at_ms, lane)));
-                    Verdict::RetryAt { at_ms }
+                    let is_long = wait > LONG_WAIT;
+                    if is_long && retry.order == Order::Relaxed {
+                        entry.phase = Phase::Leaving;
+                        return Verdict::Postpone { at_ms, attempts };
+                    }
+                    entry.phase = Phase::RetryAt(at_ms);
+                    entry.last_error = Some(Box::new(failure.clone()));
+                    Verdict::RetryAt { at_ms, attempts, is_long }
                 } else if state.breaker.succeeded_since(before_ms) {
                     if ticket.is_probe {
                         state.breaker.probe_was_void(now_ms);
                     }
+                    entry.phase = Phase::Leaving;
                     Verdict::DeadLetter { attempts }
                 } else {
                     // Nobody has succeeded since this job's attempt before this one: it may
                     // well be the dependency. The job goes behind the others, so that the next
                     // probe is another one, and is judged when one of them succeeds.
-                    let is_news = state.breaker.failed(ticket.is_probe, reason, now_ms);
-                    state.ready.push_back(lane);
+                    entry.wait_for_dependency(failure);
+                    let is_news = state.breaker.failed(ticket.is_probe, &failure.message, now_ms);
                     Verdict::Paused { is_news }
                 }
             }
         }
     }
 
-    /// The dead letter of this attempt's record has been acknowledged. Returns whether the
-    /// partition is still this worker's.
-    pub fn buried(&mut self, ticket: &Ticket) -> bool {
-        self.quieten(ticket);
+    /// The record of this attempt has been put away: its dead letter is acknowledged, or the
+    /// row that brings it back is committed. Returns whether the partition is still this
+    /// worker's.
+    pub fn settled(&mut self, ticket: &Ticket) -> bool {
         self.finish(ticket);
-        self.owner_of(ticket).is_some()
+        self.is_current(ticket.lane)
     }
 
     fn quieten(&mut self, ticket: &Ticket) {
-        if let Some((partition, _)) = self.owner_of(ticket) {
-            partition.running = partition.running.saturating_sub(1);
-        }
-    }
-
-    fn owner_of(&mut self, ticket: &Ticket) -> Option<(&mut Partition<T>, &mut TypeState)> {
-        let partition = self.partitions.get_mut(&ticket.partition)?;
-        if partition.generation != ticket.generation {
-            return None;
-        }
-        let state = self.types.get_mut(partition.type_index)?;
-        Some((partition, state))
-    }
-
-    fn void_probe(&mut self, ticket: &Ticket, now_ms: i64) {
-        if !ticket.is_probe {
-            return;
-        }
-        let index = self.type_of_topic.get(&ticket.partition.topic);
-        if let Some(state) = index.and_then(|index| self.types.get_mut(*index)) {
-            state.breaker.probe_was_void(now_ms);
+        if let Some(partition) = self.current_mut(ticket.lane) {
+            partition.busy = partition.busy.saturating_sub(1);
         }
     }
 
     fn finish(&mut self, ticket: &Ticket) {
-        let Some((partition, state)) = self.owner_of(ticket) else { return };
+        self.quieten(ticket);
+        let Some(partition) = self.current_mut(ticket.lane) else { return };
         partition.offsets.finished(ticket.offset);
-        let mut freed_bytes = 0;
-        if let Some(queue) = partition.lanes.get_mut(&ticket.lane) {
-            freed_bytes = queue.pop_front().map_or(0, |entry| entry.size_bytes);
-            if queue.is_empty() {
-                partition.lanes.remove(&ticket.lane);
-            } else {
-                state.ready.push_back(LaneRef {
-                    partition: ticket.partition.clone(),
-                    generation: ticket.generation,
-                    lane: ticket.lane.clone(),
-                });
-            }
-        }
+        let (freed_bytes, has_next) = partition.pop(ticket.lane.id);
         self.waiting_bytes = self.waiting_bytes.saturating_sub(freed_bytes);
+        if has_next {
+            self.make_ready(ticket.lane);
+        }
+    }
+
+    fn partition(&self, id: &PartitionId) -> Option<&Partition<T>> {
+        self.partitions.get(*self.slots.get(id)?)?.as_ref()
+    }
+
+    fn partition_mut(&mut self, id: &PartitionId) -> Option<&mut Partition<T>> {
+        self.partitions.get_mut(*self.slots.get(id)?)?.as_mut()
+    }
+
+    fn is_current(&self, lane: LaneRef) -> bool {
+        let partition = self.partitions.get(lane.slot).and_then(Option::as_ref);
+        partition.is_some_and(|partition| partition.generation == lane.generation)
+    }
+
+    fn current_mut(&mut self, lane: LaneRef) -> Option<&mut Partition<T>> {
+        let partition = self.partitions.get_mut(lane.slot)?.as_mut()?;
+        (partition.generation == lane.generation).then_some(partition)
+    }
+
+    /// The first record of a lane that may go on, and its type.
+    fn first_of(&self, lane: LaneRef) -> Option<(&Entry<T>, usize)> {
+        let partition = self.partitions.get(lane.slot)?.as_ref()?;
+        if partition.generation != lane.generation || partition.intake == Intake::Closing {
+            return None;
+        }
+        Some((&partition.lanes.get(&lane.id)?.first, partition.type_index))
+    }
+
+    fn first_of_mut(&mut self, lane: LaneRef) -> Option<&mut Entry<T>> {
+        let partition = self.current_mut(lane)?;
+        (partition.intake != Intake::Closing).then_some(())?;
+        Some(&mut partition.lanes.get_mut(&lane.id)?.first)
     }
 
     /// When [`Dispatcher::next`] may say yes without anything else having happened.
     pub fn next_wakeup_ms(&self) -> Option<i64> {
-        if self.is_stopping || self.running >= self.limits.running {
+        if self.is_stopping || self.is_one_alone || self.running >= self.limits.running {
             return None; // only the end of an attempt can change that
         }
         let delayed = self.delayed.peek().map(|Reverse((due_ms, _))| *due_ms);
-        let probes = self.types.iter().filter(|state| !state.ready.is_empty()).filter_map(
-            |state| match state.breaker.gate(i64::MIN) {
-                Gate::ClosedUntil(at_ms) => Some(at_ms),
-                _ => None,
-            },
-        );
+        let has_alone = !self.alone.is_empty();
+        let waits = |state: &&KindState| !state.is_paused && (has_alone || !state.ready.is_empty());
+        let probes = self.kinds.iter().filter(waits).filter_map(KindState::next_probe_ms);
         delayed.into_iter().chain(probes).min()
     }
 
     /// For each partition what may be committed.
     pub fn progress(&self) -> impl Iterator<Item = (&PartitionId, Progress)> {
-        self.partitions
-            .iter()
-            .filter_map(|(id, partition)| Some((id, partition.offsets.progress()?)))
+        self.slots.iter().filter_map(|(id, slot)| {
+            let partition = self.partitions.get(*slot)?.as_ref()?;
+            Some((id, partition.offsets.progress()?))
+        })
     }
 
     /// The partitions whose intake must change: first those to pause, then those to
@@ -546,7 +495,10 @@ impl<T> Dispatcher<T> {
         let (mut pause, mut resume) = (Vec::new(), Vec::new());
         let limits = self.limits;
         let bytes = self.waiting_bytes;
-        for (id, partition) in &mut self.partitions {
+        for (id, slot) in &self.slots {
+            let Some(partition) = self.partitions.get_mut(*slot).and_then(Option::as_mut) else {
+                continue;
+            };
             let waiting = partition.offsets.unfinished();
             let is_full = waiting >= limits.waiting_per_partition
                 || partition.offsets.is_map_full()
@@ -571,7 +523,9 @@ impl<T> Dispatcher<T> {
 
     /// The types that are paused by an outage.
     pub fn outages(&self) -> impl Iterator<Item = (&str, &Outage)> {
-        self.types.iter().filter_map(|state| Some((state.name.as_ref(), state.breaker.outage()?)))
+        self.kinds
+            .iter()
+            .filter_map(|state| Some((state.kind.name.as_ref(), state.breaker.outage()?)))
     }
 }
 

@@ -84,7 +84,7 @@ impl From<JobStatus> for JobStatusBody {
             id: status.id,
             status_url: format!("/jobs/{type_name}/{partition}/{offset}"),
             type_name,
-            topic: status.place.topic,
+            topic: status.place.topic.to_string(),
             partition,
             offset,
             key: status.key,
@@ -133,7 +133,7 @@ pub(in super::super) async fn get_job_status(
     let status = services.statuses.get(record_type, partition, offset).await?;
     let not_there = |status: JobStatus| {
         let topic = status.place.topic;
-        StatusError::NotFound { topic, partition, offset }
+        StatusError::NotFound { topic: topic.to_string(), partition, offset }
     };
     Ok(Json(shown_to(caller.as_deref(), status, not_there)?.into()))
 }

@@ -75,7 +75,7 @@ impl From<IndexedLetter> for LetterBody {
             type_name: letter.type_name,
             group: letter.group,
             original: OriginalBody {
-                topic: letter.original.topic,
+                topic: letter.original.topic.to_string(),
                 partition: letter.original.partition,
                 offset: letter.original.offset,
                 key: letter.original_key,

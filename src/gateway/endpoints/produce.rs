@@ -41,6 +41,7 @@ impl From<Receipt> for ReceiptBody {
         let Receipt { id, type_name, topic, partition, offset, key, produced_at_ms } = receipt;
         let status_url = format!("/jobs/{type_name}/{partition}/{offset}");
         let produced_at = rfc3339(produced_at_ms);
+        let topic = topic.to_string();
         Self { id, type_name, topic, partition, offset, key, produced_at, status_url }
     }
 }

@@ -1,0 +1,153 @@
+//! What comes from Kafka: partitions, and the records in them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::time::Instant;
+
+use super::group::{Group, REVOKE_DRAIN};
+use super::terms::Admission;
+use crate::domain::commit_note::CommitNote;
+use crate::domain::counters::TypeCounters;
+use crate::domain::dispatch::{Arrival, PartitionId, Past, Suspicion};
+use crate::domain::offset_map::DoneRanges;
+use crate::domain::record::{Record, header};
+use crate::kafka::{Assignment, ConsumerEvent};
+use crate::operations::Remembered;
+
+/// What was there when a partition came to this worker.
+#[derive(Default)]
+pub(super) struct Inheritance {
+    /// Jobs with attempts behind them.
+    remembered: Remembered,
+    /// Nobody has said that the worker before left in good order: what is below this offset may
+    /// have been running when it ended.
+    watched_below: i64,
+    /// How many more records are watched: no worker holds more of one partition.
+    watched_left: usize,
+    /// Jobs from here on have no row that is to be thrown away when the offset has passed them.
+    pub(super) noted_below: i64,
+}
+
+impl Inheritance {
+    /// What is known of a record: what was noted of it, or what it says of itself.
+    fn past_of(&mut self, record: &Record, past: Past) -> Past {
+        if let Some(known) = self.remembered.take(record) {
+            return known;
+        }
+        let offset = record.place.offset;
+        if offset >= self.watched_below || self.watched_left == 0 {
+            return past;
+        }
+        self.watched_left -= 1;
+        self.noted_below = self.noted_below.max(offset + 1);
+        Past { suspicion: Suspicion::Watched, ..past }
+    }
+}
+
+impl Group {
+    pub(super) async fn happened(&mut self, event: ConsumerEvent) {
+        // The consumer's thread says nothing while it waits for the answer to a revocation:
+        // if it speaks, its patience is over and the partitions are gone. Answering later
+        // would forget a new assignment of the same ones.
+        if let Some((revocation, _)) = self.revocation.take() {
+            self.forget(&revocation.partitions);
+        }
+        match event {
+            ConsumerEvent::Assigned(partitions) => self.assigned(partitions).await,
+            ConsumerEvent::Revoking(revocation) => {
+                tracing::info!(
+                    group = self.name,
+                    count = revocation.partitions.len(),
+                    "partitions revoked"
+                );
+                self.dispatcher.closing(&revocation.partitions);
+                self.revocation = Some((revocation, Instant::now() + REVOKE_DRAIN));
+            }
+            ConsumerEvent::Lost(partitions) => {
+                tracing::warn!(group = self.name, count = partitions.len(), "partitions lost");
+                self.is_joined.store(false, Ordering::Release);
+                self.forget(&partitions);
+            }
+            ConsumerEvent::Fatal(reason) => {
+                tracing::error!(group = self.name, reason, "the group is lost for good");
+                self.is_joined.store(false, Ordering::Release);
+                self.lost.cancel();
+            }
+            ConsumerEvent::Records(records) => {
+                let now_ms = self.runner.clock.now_ms();
+                for record in records {
+                    self.arrived(record, now_ms);
+                }
+            }
+            ConsumerEvent::End(partition) => self.runner.terms.read_to_the_end(partition),
+        }
+    }
+
+    /// Their jobs wait meanwhile for the database, for a bounded time.
+    async fn assigned(&mut self, partitions: Vec<Assignment>) {
+        tracing::info!(group = self.name, count = partitions.len(), "partitions assigned");
+        self.is_joined.store(true, Ordering::Release);
+        let passes_over_done = self.runner.terms.assigned();
+        let ids: Vec<PartitionId> = partitions.iter().map(|given| given.id.clone()).collect();
+        let mut remembered = self.runner.attempts.of(&self.name, &ids).await;
+        let watched_max = self.settings.limits.waiting_per_partition;
+        let mut assigned = Vec::with_capacity(partitions.len());
+        for Assignment { id, commit, end } in partitions {
+            let note = commit.map(|commit| CommitNote::decode(commit.offset, &commit.note));
+            let note = note.unwrap_or_default();
+            let remembered = remembered.remove(&id).unwrap_or_default();
+            let inheritance = Inheritance {
+                noted_below: remembered.end(),
+                remembered,
+                watched_below: if note.is_clean { 0 } else { end.unwrap_or(i64::MAX) },
+                watched_left: watched_max,
+            };
+            self.inherited.insert(id.clone(), inheritance);
+            let done = if passes_over_done { note.done_above } else { DoneRanges::default() };
+            assigned.push((id, done));
+        }
+        self.dispatcher.assigned(assigned);
+    }
+
+    fn arrived(&mut self, record: Record, now_ms: i64) {
+        let Some(&index) = self.by_topic.get(&record.place.topic) else { return };
+        let Some(runnable) = self.runner.types.get(index) else { return };
+        let size_bytes = record.size_bytes();
+        runnable.counters.consume(size_bytes);
+        let topic = Arc::clone(&record.place.topic);
+        let id = PartitionId { topic, partition: record.place.partition };
+        match self.runner.terms.admit(&record) {
+            Admission::Run => {}
+            Admission::Pass => {
+                TypeCounters::count(&runnable.counters.passed);
+                self.dispatcher.passed(&id, record.place.offset);
+                return;
+            }
+            Admission::Ignore => return,
+        }
+        let attempts = attempts_before(&record, runnable.record_type.retry.attempts);
+        let past = Past { attempts, ..Past::default() };
+        let past = match self.inherited.get_mut(&id) {
+            Some(inheritance) => inheritance.past_of(&record, past),
+            None => past,
+        };
+        let record = Arc::new(record);
+        let key = record.key.as_deref();
+        let arrival = Arrival {
+            offset: record.place.offset,
+            key,
+            prefix: key.and_then(|key| runnable.record_type.key.prefix_of(key)),
+            size_bytes,
+            past,
+            item: Arc::clone(&record),
+        };
+        self.dispatcher.arrived(&id, arrival, now_ms);
+    }
+}
+
+/// A record that has come back names its attempt. At least one is left to it, whoever wrote it.
+fn attempts_before(record: &Record, attempts_max: u32) -> u32 {
+    let attempt = record.headers.text(header::ATTEMPT).and_then(|text| text.parse::<u32>().ok());
+    attempt.map_or(0, |attempt| attempt.saturating_sub(1).min(attempts_max.saturating_sub(1)))
+}
