@@ -18,8 +18,8 @@ const ALIVE_WITHIN_MS: i64 = 10_000;
 pub(super) const LISTED_FOR: Duration = Duration::from_hours(1);
 /// Workers that are asked for one job or one lag: more than run.
 const WORKERS_MAX: i64 = 500;
-/// How long what was read may serve further questions: many ask about their jobs, and the
-/// workers write no more often than twice in that.
+/// How long what was read may serve further questions: many ask about their jobs, and a
+/// worker writes half as often as this.
 const READ_EVERY: Duration = Duration::from_millis(500);
 
 /// A worker.
