@@ -139,6 +139,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_could_not_be_written_is_tried_again_at_the_next_look() {
+        let mut worker = Worker::start().await;
+        worker.runs(1);
+        worker.look().await;
+        worker.store.close().await;
+        worker.runs(2);
+        worker.reporter.report().await;
+        assert!(worker.reporter.written.is_none(), "whatever comes next is due");
+    }
+
+    #[tokio::test]
     async fn a_worker_that_stops_is_listed_no_longer() {
         let worker = Worker::start().await;
         let (stop, store) = (CancellationToken::new(), worker.store);
