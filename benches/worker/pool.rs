@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use jobgate::domain::counters::Counters;
 use jobgate::domain::handler::{Handler, Job, Outcome};
-use jobgate::operations::{AttemptLog, Undertaker};
+use jobgate::domain::snapshot::Board;
+use jobgate::operations::{AttemptLog, PauseWatch, Undertaker};
 use jobgate::store::Database;
 use jobgate::worker::{Handlers, Pool, PoolSettings, Slots, WorkerParts};
 use tokio::sync::mpsc;
@@ -51,6 +52,7 @@ impl Running {
     pub(crate) async fn start(backlog: &Backlog, group: &str, folder: &Path) -> Self {
         let database = Database::Sqlite(folder.join(format!("{group}.sqlite")));
         let store = database.open().await.expect("a database");
+        let pauses = PauseWatch::open(store.clone()).await.expect("the pauses of types");
         let catalog = Arc::new(catalog_with_group(group));
         let first = Arc::new(OnceLock::new());
         let (sender, starts) = mpsc::unbounded_channel();
@@ -69,6 +71,8 @@ impl Running {
             ),
             attempts: AttemptLog::new(store, Arc::clone(&backlog.clock)),
             slots: Slots::new(SLOTS),
+            board: Board::default(),
+            paused: pauses.paused(),
             limits: Arc::default(),
             clock: Arc::clone(&backlog.clock),
             settings: PoolSettings::DEFAULT,

@@ -10,10 +10,11 @@ use crate::domain::catalog::Catalog;
 use crate::domain::clock::SharedClock;
 use crate::domain::counters::Counters;
 use crate::domain::id::IdSource;
+use crate::domain::snapshot::WorkerSnapshot;
 use crate::kafka::{Admin, Groups, KafkaFault, KafkaSettings, Producer, Reader};
 use crate::operations::{
-    Audit, DeadLetters, Lag, ReplayParts, Replays, ResetOffsets, ResetParts, Stats, Statuses,
-    Sweeper, Topics,
+    Audit, DeadLetters, Lag, PauseWatch, Pauses, ReplayParts, Replays, Reporter, ResetOffsets,
+    ResetParts, Stats, Statuses, Sweeper, Topics, Workers,
 };
 use crate::store::Store;
 
@@ -33,7 +34,14 @@ pub(super) struct Operating<'a> {
     pub(super) stop: &'a CancellationToken,
     /// Whether this process samples the lag.
     pub(super) watches_lag: bool,
+    /// Knows which types are paused.
+    pub(super) pauses: &'a PauseWatch,
+    /// Says what this process does now, if it runs jobs.
+    pub(super) snapshots: Option<SnapshotSource>,
 }
+
+/// Says what this process does now.
+pub(super) type SnapshotSource = Box<dyn Fn() -> WorkerSnapshot + Send + Sync>;
 
 /// What became of them.
 pub(super) struct Operated {
@@ -44,12 +52,15 @@ pub(super) struct Operated {
     pub(super) topics: Topics,
     pub(super) reset_offsets: ResetOffsets,
     pub(super) replays: Replays,
+    pub(super) workers: Workers,
+    pub(super) pauses: Pauses,
 }
 
 impl Operating<'_> {
-    /// Builds them, and starts what samples the lag, keeps the counters and sweeps old rows.
+    /// Builds them, and starts what samples the lag, keeps the counters, reports what runs,
+    /// looks for pauses and sweeps old rows.
     pub(super) fn start(
-        &self,
+        self,
         counters: &Arc<Counters>,
         instance: &str,
     ) -> Result<Operated, KafkaFault> {
@@ -62,12 +73,14 @@ impl Operating<'_> {
             audit.clone(),
         );
         let groups = Groups::new(self.kafka.clone(), &self.catalog.groups());
+        let workers = Workers::new(self.store.clone(), Arc::clone(self.clock));
         let statuses = Statuses::new(
             Arc::clone(self.catalog),
             self.store.clone(),
             self.reader.clone(),
             groups.clone(),
             dead_letters.clone(),
+            workers.clone(),
             Arc::clone(self.clock),
         );
         let lag = Lag::new(
@@ -88,6 +101,17 @@ impl Operating<'_> {
             instance,
         );
         self.tasks.spawn(stats.clone().keep(self.stop.clone()));
+        self.tasks.spawn(self.pauses.clone().run(self.stop.clone()));
+        if let Some(source) = self.snapshots {
+            self.tasks.spawn(Reporter::new(self.store.clone(), source).run(self.stop.clone()));
+        }
+        let pauses = Pauses::new(
+            self.store.clone(),
+            self.pauses.clone(),
+            workers.clone(),
+            audit.clone(),
+            Arc::clone(self.clock),
+        );
         let letters_kept = self.catalog.dead_letters().retention;
         let clock = Arc::clone(self.clock);
         let sweeper = Sweeper::new(self.store.clone(), clock, instance, letters_kept);
@@ -120,6 +144,16 @@ impl Operating<'_> {
             clock: Arc::clone(self.clock),
             tracker: self.tasks.clone(),
         });
-        Ok(Operated { audit, dead_letters, statuses, stats, topics, reset_offsets, replays })
+        Ok(Operated {
+            audit,
+            dead_letters,
+            statuses,
+            stats,
+            topics,
+            reset_offsets,
+            replays,
+            workers,
+            pauses,
+        })
     }
 }

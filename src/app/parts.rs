@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::job_limits;
-use super::operating::{Operated, Operating};
+use super::operating::{Operated, Operating, SnapshotSource};
 use super::settings::Settings;
 use super::stop::Stop;
 use crate::auth::Verifier;
@@ -17,10 +17,13 @@ use crate::domain::clock::{SharedClock, SystemClock};
 use crate::domain::counters::Counters;
 use crate::domain::handler::Handler;
 use crate::domain::id::IdSource;
+use crate::domain::snapshot::{About, Board, WorkerSnapshot};
 use crate::gateway::{Metrics, Readiness, Services, UseCases};
 use crate::kafka::{Groups, KafkaSettings, Producer, Reader};
 use crate::mail::{MailSettings, MailTransport, Mailer};
-use crate::operations::{AttemptLog, Enqueue, Indexer, ReplayDesk, ReplayLetter, Undertaker};
+use crate::operations::{
+    AttemptLog, Enqueue, Indexer, PauseWatch, ReplayDesk, ReplayLetter, Undertaker,
+};
 use crate::store::Store;
 use crate::waitlist::email::EmailKind;
 use crate::waitlist::send_email::SendEmail;
@@ -38,12 +41,17 @@ pub(super) struct Parts {
     pub(super) store: Store,
     /// What this process counts.
     counters: Arc<Counters>,
+    /// Where the groups of this process put what they do now.
+    board: Board,
+    /// Which types are paused.
+    pauses: PauseWatch,
     /// Names this process among all.
     instance: String,
     /// The places for jobs.
     slots: Slots,
     /// Types that have bounds of their own.
     limits: Arc<HashMap<String, RunningLimit>>,
+    started_at_ms: i64,
     /// What checks tokens, if there is a key to check them with.
     pub(super) verifier: Option<Arc<Verifier>>,
 }
@@ -61,11 +69,13 @@ impl Parts {
         let verifier = settings.tokens.verifier(Arc::clone(&clock))?.map(Arc::new);
         let database = settings.database()?;
         let store = database.open().await.with_context(|| format!("the database {database}"))?;
+        let pauses = PauseWatch::open(store.clone()).await.context("the pauses of types")?;
         let producer = Producer::new(kafka.clone(), Arc::clone(&clock))?;
         let reader = Reader::new(kafka.clone())?;
         let ids = Arc::new(IdSource::new());
         let counters = Arc::new(Counters::new(catalog.iter().map(|t| t.name.as_str())));
-        let instance = format!("{}-{}", std::process::id(), ids.next(clock.now_ms()));
+        let started_at_ms = clock.now_ms();
+        let instance = format!("{}-{}", std::process::id(), ids.next(started_at_ms));
         Ok(Self {
             catalog,
             clock,
@@ -76,9 +86,12 @@ impl Parts {
             reader,
             store,
             counters,
+            board: Board::default(),
+            pauses,
             instance,
             slots: Slots::new(settings.concurrency.into()),
             limits,
+            started_at_ms,
             verifier,
         })
     }
@@ -132,6 +145,8 @@ impl Parts {
             ),
             attempts: AttemptLog::new(self.store.clone(), Arc::clone(&self.clock)),
             slots: self.slots.clone(),
+            board: self.board.clone(),
+            paused: self.pauses.paused(),
             limits: Arc::clone(&self.limits),
             clock: Arc::clone(&self.clock),
             settings: PoolSettings::DEFAULT,
@@ -170,8 +185,28 @@ impl Parts {
             tasks: tracker,
             stop,
             watches_lag: settings.role.serves_api(),
+            pauses: &self.pauses,
+            snapshots: settings.role.runs_jobs().then(|| self.snapshots(settings)),
         };
         Ok(operating.start(&self.counters, &self.instance)?)
+    }
+
+    /// What this worker says of itself: what its groups have put on the board.
+    fn snapshots(&self, settings: &Settings) -> SnapshotSource {
+        let about = About {
+            consumer_instance: settings.consumer_instance.clone(),
+            host: host(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let (board, clock) = (self.board.clone(), Arc::clone(&self.clock));
+        let (instance, started_at_ms) = (self.instance.clone(), self.started_at_ms);
+        Box::new(move || WorkerSnapshot {
+            instance: instance.clone(),
+            started_at_ms,
+            seen_at_ms: clock.now_ms(),
+            about: about.clone(),
+            groups: board.groups(),
+        })
     }
 
     /// What the endpoints call; work that outlives its request runs on the tracker.
@@ -208,6 +243,8 @@ impl Parts {
             reset_offsets: operated.reset_offsets,
             replays: operated.replays,
             audit: operated.audit,
+            workers: operated.workers,
+            pauses: operated.pauses,
             readiness: Readiness::new(move || !stop.has_begun() && producer.is_ready()),
         })
     }
@@ -222,6 +259,12 @@ impl Parts {
         self.producer.probe().await;
         tracker.spawn(self.producer.clone().watch(stop.clone()));
     }
+}
+
+/// The name of this machine or container, where the system tells.
+fn host() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
 /// Where mails go, by the settings.

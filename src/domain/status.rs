@@ -1,10 +1,16 @@
 //! What became of a job, worked out from what is known without a write per job.
 
+use super::snapshot::Now;
+
 /// What became of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobState {
-    /// Its group has not finished it: it waits, runs, or is between two attempts.
+    /// Its group has not finished it: it waits.
     Queued,
+    /// An attempt runs.
+    Running,
+    /// It has failed, and waits for its next attempt.
+    Retrying,
     /// Its group has run it.
     Succeeded,
     /// Its group has given it up; the dead-letter topic holds it.
@@ -20,6 +26,8 @@ impl JobState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Retrying => "retrying",
             Self::Succeeded => "succeeded",
             Self::DeadLettered => "dead_lettered",
             Self::Skipped => "skipped",
@@ -36,6 +44,8 @@ pub struct Evidence {
     pub offset: i64,
     /// The group's next offset in the partition, if it has committed one.
     pub commit: Option<i64>,
+    /// What else is known of a record that the commit has not passed.
+    pub above: Option<Above>,
     /// The first offset that retention has left.
     pub low: i64,
     /// Whether the group has a dead letter of the record, from its last run.
@@ -44,6 +54,26 @@ pub struct Evidence {
     pub is_reset_over: bool,
     /// Whether the record is meant for the group; true where it cannot be read any more.
     pub is_for_group: bool,
+}
+
+/// What is known of a record above the commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Above {
+    /// The commit itself says that it is done.
+    Done,
+    /// A worker said a moment ago that an attempt runs.
+    Running,
+    /// A worker said so: it waits for its next attempt.
+    Retrying,
+}
+
+impl From<Now<'_>> for Above {
+    fn from(now: Now<'_>) -> Self {
+        match now {
+            Now::Running(_) => Self::Running,
+            Now::Retrying(_) => Self::Retrying,
+        }
+    }
 }
 
 /// A reset of a group's offset in one partition.
@@ -75,17 +105,22 @@ impl Evidence {
     /// What became of the job.
     pub fn state(&self) -> JobState {
         let is_passed = self.commit.is_some_and(|next_offset| self.offset < next_offset);
+        // A reset leaves no word of what is done above it: this was done since.
+        let is_finished = is_passed || self.above == Some(Above::Done);
         let is_gone = self.offset < self.low;
-        if self.has_letter && (is_passed || is_gone) {
+        if self.has_letter && (is_finished || is_gone) {
             JobState::DeadLettered
         } else if !self.is_for_group || (is_passed && self.is_reset_over) {
             JobState::Skipped
-        } else if is_passed {
+        } else if is_finished {
             JobState::Succeeded
-        } else if is_gone {
-            JobState::Expired
         } else {
-            JobState::Queued
+            match self.above {
+                Some(Above::Running) => JobState::Running,
+                Some(Above::Retrying) => JobState::Retrying,
+                _ if is_gone => JobState::Expired,
+                _ => JobState::Queued,
+            }
         }
     }
 }
@@ -123,6 +158,7 @@ mod tests {
     const RECORD: Evidence = Evidence {
         offset: 5,
         commit: None,
+        above: None,
         low: 0,
         has_letter: false,
         is_reset_over: false,
@@ -146,6 +182,35 @@ mod tests {
         assert_eq!(letter.state(), JobState::DeadLettered, "it ran, and failed");
         assert_eq!(Evidence { is_reset_over: true, ..passed }.state(), JobState::Skipped);
         assert_eq!(Evidence { is_for_group: false, ..passed }.state(), JobState::Skipped);
+    }
+
+    #[test]
+    fn what_the_commit_calls_done_above_it_is_not_queued() {
+        let above = Evidence { commit: Some(3), above: Some(Above::Done), ..RECORD };
+        assert_eq!(above.state(), JobState::Succeeded);
+        assert_eq!(Evidence { low: 6, ..above }.state(), JobState::Succeeded, "it ran in time");
+        let letter = Evidence { has_letter: true, ..above };
+        assert_eq!(letter.state(), JobState::DeadLettered);
+        let reset = Evidence { is_reset_over: true, ..above };
+        assert_eq!(reset.state(), JobState::Succeeded, "the group went back, and ran it");
+        assert_eq!(Evidence { is_for_group: false, ..above }.state(), JobState::Skipped);
+    }
+
+    #[test]
+    fn what_a_worker_has_in_hand_runs_or_waits_for_its_next_attempt() {
+        let running = Evidence { commit: Some(3), above: Some(Above::Running), ..RECORD };
+        assert_eq!(running.state(), JobState::Running);
+        let retrying = Evidence { above: Some(Above::Retrying), ..running };
+        assert_eq!(retrying.state(), JobState::Retrying);
+        let again = Evidence { has_letter: true, ..running };
+        assert_eq!(again.state(), JobState::Running, "a letter of before a reset");
+        assert_eq!(Evidence { low: 6, ..running }.state(), JobState::Running, "read in time");
+        // The worker said so a moment ago; what is committed since is newer.
+        assert_eq!(Evidence { commit: Some(6), ..retrying }.state(), JobState::Succeeded);
+        assert_eq!(Evidence { above: Some(Above::Done), ..retrying }.state(), JobState::Succeeded);
+        let failed = Evidence { commit: Some(6), has_letter: true, ..running };
+        assert_eq!(failed.state(), JobState::DeadLettered);
+        assert_eq!(Evidence { is_for_group: false, ..running }.state(), JobState::Skipped);
     }
 
     #[test]

@@ -26,7 +26,8 @@ use axum::extract::FromRef;
 
 use crate::domain::catalog::Catalog;
 use crate::operations::{
-    Audit, DeadLetters, Enqueue, Lag, ReplayLetter, Replays, ResetOffsets, Stats, Statuses, Topics,
+    Audit, DeadLetters, Enqueue, Lag, Pauses, ReplayLetter, Replays, ResetOffsets, Stats, Statuses,
+    Topics, Workers,
 };
 
 pub use openapi::document;
@@ -76,6 +77,10 @@ pub struct UseCases {
     pub reset_offsets: ResetOffsets,
     /// Who did what.
     pub audit: Audit,
+    /// What the workers do now.
+    pub workers: Workers,
+    /// Pause and resume types.
+    pub pauses: Pauses,
     /// Whether this process is ready.
     pub readiness: Readiness,
 }

@@ -19,8 +19,8 @@ use super::access::Routes;
 use super::endpoints::{
     add_partitions, cancel_replay, discard_dead_letter, enqueue_job, get_catalog, get_dead_letter,
     get_job_status, get_lag, get_metrics, get_replay, get_stats, get_topics, health, list_audit,
-    list_dead_letters, list_replays, publish_event, rebuild_dead_letter_index, replay_dead_letter,
-    reset_offsets, start_replay, validate_payload,
+    list_dead_letters, list_replays, list_workers, pause_type, publish_event,
+    rebuild_dead_letter_index, replay_dead_letter, reset_offsets, start_replay, validate_payload,
 };
 use super::problem::Problem;
 use super::{Metrics, Readiness, Services, loopback, openapi};
@@ -53,6 +53,9 @@ pub(super) fn routes(verifier: Option<Arc<Verifier>>) -> Routes {
         .scoped(AdminRead, routes!(list_replays::list_replays))
         .scoped(AdminRead, routes!(get_replay::get_replay))
         .scoped(AdminWrite, routes!(cancel_replay::cancel_replay))
+        .scoped(AdminRead, routes!(list_workers::list_workers))
+        .scoped(AdminWrite, routes!(pause_type::pause_type))
+        .scoped(AdminWrite, routes!(pause_type::resume_type))
         .scoped(AdminRead, routes!(list_audit::list_audit))
         .open(routes!(get_metrics::get_metrics))
         .open(routes!(health::live))

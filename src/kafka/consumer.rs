@@ -243,7 +243,7 @@ fn assignments(consumer: &BaseConsumer<Context>, partitions: Vec<PartitionId>) -
     partitions.into_iter().map(with).collect()
 }
 
-fn commit_of(element: &TopicPartitionListElem<'_>) -> Option<(PartitionId, Commit)> {
+pub(super) fn commit_of(element: &TopicPartitionListElem<'_>) -> Option<(PartitionId, Commit)> {
     let Offset::Offset(offset) = element.offset() else { return None };
     // Any client of the group may have written it, and rdkafka panics where it is not UTF-8.
     let note = catch_unwind(AssertUnwindSafe(|| element.metadata().to_owned()));

@@ -8,6 +8,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::consumer::{Commit, commit_of};
 use super::convert::reading;
 use super::error::KafkaFault;
 use super::reader::blocking;
@@ -46,6 +47,16 @@ impl Groups {
         group: &str,
         partitions: Vec<PartitionId>,
     ) -> Result<HashMap<PartitionId, Option<i64>>, KafkaFault> {
+        let commits = self.commits(group, partitions).await?;
+        Ok(commits.into_iter().map(|(id, commit)| (id, commit.map(|c| c.offset))).collect())
+    }
+
+    /// The last commit of each partition of this group, with what Kafka keeps with it.
+    pub async fn commits(
+        &self,
+        group: &str,
+        partitions: Vec<PartitionId>,
+    ) -> Result<HashMap<PartitionId, Option<Commit>>, KafkaFault> {
         let (groups, group) = (self.clone(), group.to_owned());
         blocking(move || {
             let client = groups.client(&group)?;
@@ -57,17 +68,14 @@ impl Groups {
             let list = client
                 .committed_offsets(list, ASK_TIMEOUT)
                 .map_err(|error| KafkaFault::failed(action())(error))?;
-            let mut committed = HashMap::with_capacity(partitions.len());
+            let mut commits = HashMap::with_capacity(partitions.len());
             for element in list.elements() {
                 element.error().map_err(|error| KafkaFault::failed(action())(error))?;
-                let offset = match element.offset() {
-                    Offset::Offset(offset) => Some(offset),
-                    _ => None,
-                };
-                let topic = element.topic().into();
-                committed.insert(PartitionId { topic, partition: element.partition() }, offset);
+                let id =
+                    PartitionId { topic: element.topic().into(), partition: element.partition() };
+                commits.insert(id, commit_of(&element).map(|(_, commit)| commit));
             }
-            Ok(committed)
+            Ok(commits)
         })
         .await
     }

@@ -14,13 +14,16 @@ mod enqueue;
 mod index;
 mod insist;
 mod lag;
+mod pauses;
 mod replay_letter;
 mod replays;
+mod reporter;
 mod reset_offsets;
 mod retention;
 mod stats;
 mod status;
 mod topics;
+mod workers;
 
 pub use attempts::{AttemptLog, Noted, Remembered};
 pub use audit::{Audit, AuditPage, Deed};
@@ -30,13 +33,16 @@ pub use edge::{Edge, EdgeError};
 pub use enqueue::{Enqueue, EnqueueError};
 pub use index::Indexer;
 pub use lag::{GroupLag, Lag, LagError, PartitionLag, SampledLag, TopicLag};
+pub use pauses::{PauseWatch, PausedTypes, Pauses};
 pub use replay_letter::{ReplayLetter, ReplayLetterError, ReplayedLetter};
 pub use replays::{
     FailurePage, OPEN_REPLAYS_MAX, REPLAY_LEASE_TERM, ReplayDesk, ReplayDetail, ReplayEnd,
     ReplayError, ReplayPage, ReplayParts, ReplayPlan, ReplayRequest, Replays, TakenReplay,
 };
+pub use reporter::Reporter;
 pub use reset_offsets::{ResetError, ResetOffsets, ResetPartition, ResetParts, ResetRequest};
 pub use retention::Sweeper;
 pub use stats::{Instance, ProducerTotals, Report, Stats, StatsError, Totals};
 pub use status::{JobStatus, SEARCH_RECORDS_MAX, StatusError, Statuses};
 pub use topics::{PARTITIONS_MAX, TopicError, TopicView, Topics};
+pub use workers::{ListedWorker, WorkerPage, Workers};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::workers::LISTED_FOR;
 use crate::domain::clock::SharedClock;
 use crate::store::{Store, StoreError};
 
@@ -77,6 +78,7 @@ impl Sweeper {
         self.exhaust(OFFSET_RESETS, |before_ms| store.sweep_offset_resets(before_ms)).await?;
         self.exhaust(ATTEMPTS, |before_ms| store.sweep_attempts(before_ms)).await?;
         self.exhaust(REPLAYS, |before_ms| store.sweep_replays(before_ms)).await?;
+        self.exhaust(LISTED_FOR, |before_ms| store.sweep_snapshots(before_ms)).await?;
         self.exhaust(CLAIMS, |before_ms| store.sweep_claims(before_ms)).await
     }
 

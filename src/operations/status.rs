@@ -1,5 +1,5 @@
-//! What became of a job: from its group's commit, the dead letters and the record itself.
-//! Nothing is written per job.
+//! What became of a job: from its group's commit, the dead letters, the record itself and what
+//! the workers say of themselves. Nothing is written per job.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +8,16 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::dead_letters::{DeadLetters, LetterError};
+use super::workers::Workers;
 use crate::domain::catalog::{Catalog, RecordType};
 use crate::domain::clock::SharedClock;
 use crate::domain::dispatch::PartitionId;
 use crate::domain::id::time_of;
+use crate::domain::offset_map::DoneRanges;
 use crate::domain::receipt::Place;
 use crate::domain::record::{Record, header};
-use crate::domain::status::{Evidence, JobState, is_reset_over, last_way_back_ms};
+use crate::domain::snapshot::{LastError, Now, WorkerSnapshot};
+use crate::domain::status::{Above, Evidence, JobState, is_reset_over, last_way_back_ms};
 use crate::kafka::{Groups, KafkaFault, Reader, Searched, Span, Step};
 use crate::store::{IndexedLetter, Resolution, Store, StoreError};
 
@@ -84,8 +87,14 @@ pub struct JobStatus {
     pub key: Option<String>,
     /// What became of it.
     pub state: JobState,
-    /// Attempts that were made, where that is known.
+    /// Attempts that were made, the one that runs included, where that is known.
     pub attempts: Option<i64>,
+    /// When the attempt that runs began, milliseconds since the epoch.
+    pub started_at_ms: Option<i64>,
+    /// When the next attempt is due, milliseconds since the epoch.
+    pub next_attempt_at_ms: Option<i64>,
+    /// Why the last attempt failed, where another one is to come.
+    pub last_error: Option<LastError>,
     /// Milliseconds since the epoch: the record's timestamp.
     pub produced_at_ms: Option<i64>,
     /// Its dead letter, and what was done with that.
@@ -100,6 +109,7 @@ pub struct Statuses {
     reader: Reader,
     groups: Groups,
     letters: DeadLetters,
+    workers: Workers,
     clock: SharedClock,
 }
 
@@ -111,9 +121,10 @@ impl Statuses {
         reader: Reader,
         groups: Groups,
         letters: DeadLetters,
+        workers: Workers,
         clock: SharedClock,
     ) -> Self {
-        Self { catalog, store, reader, groups, letters, clock }
+        Self { catalog, store, reader, groups, letters, workers, clock }
     }
 
     /// What became of the record at this place.
@@ -151,10 +162,11 @@ impl Statuses {
         if !self.reader.partitions(&[&topic.name]).await?.contains(&id) {
             return Err(not_found());
         }
-        // In this order: a letter is in its topic before the commit passes its record, so
-        // what the commit has passed and the index does not have has not failed.
-        let commit = self.groups.committed(group, vec![id.clone()]).await?;
-        let commit = commit.get(&id).copied().flatten();
+        // In this order: what a worker says is older than the commit that passes its record;
+        // and a letter is in its topic before that commit, so what the commit has passed and
+        // the index does not have has not failed.
+        let workers = self.workers.alive().await?;
+        let commit = self.groups.commits(group, vec![id.clone()]).await?.remove(&id).flatten();
         let bounds = self.reader.bounds_of(vec![id.clone()]).await?;
         let bounds = bounds.get(&id).copied().ok_or_else(not_found)?;
         if !(0..bounds.high).contains(&offset) {
@@ -171,9 +183,14 @@ impl Statuses {
         let resets = self.store.resets(group, &topic.name, partition).await?;
         let way_back_ms = last_way_back_ms(offset, &resets).unwrap_or(i64::MIN);
         let letter = letter.filter(|(letter, _)| letter.failed_at_ms >= way_back_ms);
+        let now = in_hand(&workers, record_type, &place, record.as_ref());
+        let is_done = commit
+            .as_ref()
+            .is_some_and(|commit| DoneRanges::decode(commit.offset, &commit.note).contains(offset));
         let evidence = Evidence {
             offset,
-            commit,
+            commit: commit.map(|commit| commit.offset),
+            above: if is_done { Some(Above::Done) } else { now.map(Above::from) },
             low: bounds.low,
             has_letter: letter.is_some(),
             is_reset_over: is_reset_over(offset, &resets),
@@ -182,7 +199,7 @@ impl Statuses {
         let state = evidence.state();
         let letter = letter.filter(|_| state == JobState::DeadLettered);
         let status = describe(record_type, place, state, record.as_ref(), letter);
-        Ok(JobStatus { producer, ..status })
+        Ok(with_attempt(JobStatus { producer, ..status }, now))
     }
 
     /// Who sent the record that a letter is of: where retention has taken the record, only its
@@ -282,9 +299,51 @@ fn describe(
         key: key.or_else(|| lettered.and_then(|letter| letter.original_key.clone())),
         state,
         attempts: lettered.map(|letter| letter.attempts),
+        started_at_ms: None,
+        next_attempt_at_ms: None,
+        last_error: None,
         produced_at_ms: record
             .and_then(|record| record.timestamp_ms)
             .or_else(|| lettered.and_then(|letter| letter.original_time_ms)),
         letter,
+    }
+}
+
+/// What the workers do with a record; after a rebalance two may name it, and the one that spoke
+/// last has it.
+fn in_hand<'a>(
+    workers: &'a [WorkerSnapshot],
+    record_type: &RecordType,
+    place: &Place,
+    record: Option<&Record>,
+) -> Option<Now<'a>> {
+    let RecordType { group, name, .. } = record_type;
+    // A topic that was made anew has other records at the same places.
+    let is_its = |now: &Now<'_>| record.is_none_or(|record| record.message_id() == now.job().id);
+    workers
+        .iter()
+        .filter_map(|worker| {
+            let now = worker.job(group, name, place.partition, place.offset).filter(is_its)?;
+            Some((worker.seen_at_ms, now))
+        })
+        .max_by_key(|(seen_at_ms, _)| *seen_at_ms)
+        .map(|(_, now)| now)
+}
+
+/// What a worker says of the job, where that is what the job's state is.
+fn with_attempt(status: JobStatus, now: Option<Now<'_>>) -> JobStatus {
+    match (status.state, now) {
+        (JobState::Running, Some(Now::Running(running))) => JobStatus {
+            attempts: Some(running.attempt.into()),
+            started_at_ms: Some(running.started_at_ms),
+            ..status
+        },
+        (JobState::Retrying, Some(Now::Retrying(retrying))) => JobStatus {
+            attempts: Some(retrying.attempts.into()),
+            next_attempt_at_ms: Some(retrying.next_attempt_at_ms),
+            last_error: Some(retrying.last_error.clone()),
+            ..status
+        },
+        _ => status,
     }
 }

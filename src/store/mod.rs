@@ -17,9 +17,11 @@ mod instance_counters;
 mod leases;
 mod limited;
 mod offset_resets;
+mod pauses;
 mod replays;
 mod resolutions;
 mod retention;
+mod snapshots;
 
 use limited::Pool;
 use thiserror::Error;
@@ -34,6 +36,7 @@ pub use dead_letters::{
 pub use instance_counters::{InstanceRow, PAST};
 pub use replays::{ReplayFailure, ReplayProgress, ReplayRow};
 pub use resolutions::{Claim, Resolution};
+pub use snapshots::{SnapshotRow, WorkerCursor};
 
 /// The database did not do what it was asked.
 #[derive(Debug, Error)]

@@ -60,6 +60,16 @@ impl Store {
         .await
     }
 
+    /// Forgets workers that were last seen before this time. Returns whether there may be more.
+    pub async fn sweep_snapshots(&self, before_ms: i64) -> Result<bool, StoreError> {
+        self.sweep(
+            "DELETE FROM worker_snapshots WHERE instance IN
+                 (SELECT instance FROM worker_snapshots WHERE seen_at_ms < $1 LIMIT $2)",
+            before_ms,
+        )
+        .await
+    }
+
     /// Forgets replays that ended before this time: their failures and spans first, so that
     /// what is left is still found. Returns whether there may be more.
     pub async fn sweep_replays(&self, before_ms: i64) -> Result<bool, StoreError> {

@@ -22,7 +22,9 @@ use crate::domain::handler::{Failure, Outcome};
 use crate::domain::pace::Pace;
 use crate::domain::record::Record;
 use crate::domain::retry::{Order, RetryPolicy};
+use crate::domain::snapshot::Board;
 use crate::kafka::{Commit, ConsumerEvent, GroupConsumer, KafkaFault, Membership, Revocation};
+use crate::operations::PausedTypes;
 
 /// How often finished offsets are committed: what a crash makes run again.
 const COMMIT_EVERY: Duration = Duration::from_millis(500);
@@ -34,6 +36,8 @@ const REPORTS_AT_ONCE: usize = 64;
 /// taken in could only wait, and a partition whose intake must be stopped loses what was fetched
 /// ahead. But a rebalance comes the same way, so it is looked now and then what is there.
 const LOOK_WHILE_FULL: Duration = Duration::from_millis(100);
+/// How often it says what it does now.
+const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 /// The longest sleep while nothing is due.
 const IDLE: Duration = Duration::from_mins(1);
 
@@ -57,6 +61,8 @@ pub(super) struct Group {
     pub(super) lost: CancellationToken,
     pub(super) runner: Arc<Runner>,
     slots: Slots,
+    pub(super) board: Board,
+    pub(super) paused: PausedTypes,
     pub(super) settings: PoolSettings,
 }
 
@@ -134,6 +140,8 @@ impl Group {
             lost,
             runner: Arc::new(runner),
             slots: parts.slots.clone(),
+            board: parts.board.clone(),
+            paused: parts.paused.clone(),
             settings: parts.settings,
         })
     }
@@ -147,6 +155,10 @@ impl Group {
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut commits = tokio::time::interval(COMMIT_EVERY);
         commits.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut looks = tokio::time::interval(PUBLISH_EVERY);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut pauses = self.paused.clone();
+        self.heed_pauses();
         let mut drain_until: Option<Instant> = None;
         let mut looked_at = Instant::now();
         let slots = self.slots.clone();
@@ -188,6 +200,8 @@ impl Group {
                     }
                 }
                 () = freed => {}
+                () = pauses.changed() => self.heed_pauses(),
+                _ = looks.tick() => self.publish(),
                 () = stop.cancelled(), if drain_until.is_none() => {
                     self.dispatcher.stop();
                     drain_until = Some(Instant::now() + self.settings.drain_timeout);
@@ -196,8 +210,14 @@ impl Group {
                 () = tokio::time::sleep_until(wake_at) => {}
             }
         }
+        self.board.left(&self.name);
         self.consumer.closed().await;
         tracing::debug!(group = self.name, "left the group");
+    }
+
+    fn heed_pauses(&mut self) {
+        let paused = &self.paused;
+        self.dispatcher.set_paused(|name| paused.is_paused(name));
     }
 
     fn start_ready(&mut self) {

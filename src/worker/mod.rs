@@ -8,6 +8,7 @@
 mod arrivals;
 mod attempt;
 mod group;
+mod look;
 mod outcomes;
 mod replay_terms;
 mod replays;
@@ -29,8 +30,9 @@ use crate::domain::clock::SharedClock;
 use crate::domain::counters::{Counters, TypeCounters};
 use crate::domain::dispatch::Limits;
 use crate::domain::handler::Handler;
+use crate::domain::snapshot::Board;
 use crate::kafka::{KafkaFault, KafkaSettings};
-use crate::operations::{AttemptLog, Undertaker};
+use crate::operations::{AttemptLog, PausedTypes, Undertaker};
 use group::{Charge, Group};
 pub use replays::ReplayRunner;
 pub use slots::Slots;
@@ -115,6 +117,10 @@ pub struct WorkerParts {
     pub attempts: AttemptLog,
     /// The places of the process.
     pub slots: Slots,
+    /// Where each group puts what it does now.
+    pub board: Board,
+    /// Which types somebody has paused.
+    pub paused: PausedTypes,
     /// Bounds of types that have some of their own.
     pub limits: Arc<HashMap<String, RunningLimit>>,
     /// The one clock.

@@ -35,6 +35,8 @@ impl Group {
                     Ok(()) => {
                         self.forget_notes(&commits);
                         self.committed.extend(commits);
+                        // Else a job that has ended would still be said to run, and then to wait.
+                        self.publish();
                     }
                     // A rebalance, or Kafka is away: the next tick tries again.
                     Err(error) => tracing::debug!(group = self.name, %error, "commit"),
@@ -125,8 +127,10 @@ impl Group {
         for (id, progress) in self.dispatcher.progress() {
             self.runner.terms.reached(id.partition, progress.offset);
         }
-        let outage = self.dispatcher.outages().next();
-        self.runner.terms.waits_for(outage.map(|(_, outage)| outage.reason.as_str()));
+        let outage = self.dispatcher.outages().next().map(|(_, outage)| outage.reason.clone());
+        let names = self.runner.types.iter().map(|runnable| &*runnable.name);
+        let pause = names.filter_map(|name| self.paused.of(name)).map(|pause| pause.shown()).next();
+        self.runner.terms.waits_for(outage.or(pause.map(|pause| pause.reason)).as_deref());
     }
 
     pub(super) fn commit(&mut self) {

@@ -39,7 +39,7 @@ enum Rule {
 use Rule::{AnyToken, Open, Scope};
 
 /// Every endpoint, whom it serves, and what it answers to `{}` from such a caller.
-const RULES: [(&str, &str, Rule, u16); 27] = [
+const RULES: [(&str, &str, Rule, u16); 30] = [
     ("POST", "/jobs/{type}", Scope("jobs:write"), 422),
     ("POST", "/jobs/{type}/validate", Scope("jobs:write"), 422),
     ("POST", "/events/{topic}", Scope("events:write"), 422),
@@ -63,6 +63,9 @@ const RULES: [(&str, &str, Rule, u16); 27] = [
     ("GET", "/admin/replays", Scope("admin:read"), 200),
     ("GET", "/admin/replays/{id}", Scope("admin:read"), 404),
     ("POST", "/admin/replays/{id}/cancel", Scope("admin:write"), 404),
+    ("GET", "/admin/workers", Scope("admin:read"), 200),
+    ("POST", "/admin/jobs/{type}/pause", Scope("admin:write"), 200),
+    ("POST", "/admin/jobs/{type}/resume", Scope("admin:write"), 200),
     ("GET", "/admin/audit", Scope("admin:read"), 200),
     ("GET", "/metrics", Open, 200),
     ("GET", "/health/live", Open, 200),

@@ -80,6 +80,8 @@ async fn jobs_done_behind_a_stuck_one_do_not_run_again_after_kill_9() {
             done.contains(*offset).then_some(())
         })
         .await;
+        let status = jobgate.get(&format!("/jobs/email.verification/{partition}/{offset}")).await;
+        assert_eq!(status.json()["state"], "succeeded", "{}", status.text);
     }
 
     jobgate.kill().await;

@@ -13,6 +13,7 @@ mod harness;
 mod postgres;
 
 mod other_clients;
+mod paused_types;
 mod workers_stopped;
 
 use std::collections::HashMap;

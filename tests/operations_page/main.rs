@@ -64,6 +64,7 @@ async fn the_commands_of_the_page_do_what_it_says() {
     lag(&printed);
     topics(&printed);
     offsets_and_status(&printed);
+    workers(&printed);
     first_questions(&printed);
     replay(&jobgate, &printed).await;
     every_letter_was_replayed(&jobgate, &printed, &broken).await;
@@ -134,9 +135,17 @@ fn offsets_and_status(printed: &Printed) {
     let audit = printed.answer("audit");
     let deeds: Vec<&Value> =
         audit["items"].as_array().expect("items").iter().map(|entry| &entry["action"]).collect();
-    let expected = ["start_replay", "reset_offsets", "add_partitions"];
+    let expected = ["resume_type", "pause_type", "start_replay", "reset_offsets", "add_partitions"];
     assert_eq!(deeds, expected, "the newest first: {audit}");
-    assert_eq!(audit["items"][2]["reason"], "more workers than partitions");
+    assert_eq!(audit["items"][4]["reason"], "more workers than partitions");
+}
+
+fn workers(printed: &Printed) {
+    let workers = printed.answer("workers");
+    assert_eq!((&workers["total"], &workers["items"][0]["alive"]), (&json!(1), &json!(true)));
+    let answers = printed.answers("pause");
+    assert_eq!((&answers[0]["paused"], &answers[1]["paused"]), (&json!(true), &json!(false)));
+    assert_eq!(answers[0]["reason"], "the offer in it is wrong");
 }
 
 fn first_questions(printed: &Printed) {

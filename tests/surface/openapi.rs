@@ -10,7 +10,7 @@ use crate::harness::{Jobgate, Options};
 use crate::support::run_to_end;
 
 /// Every route, as the router lists them.
-const ROUTES: [(&str, &str); 27] = [
+const ROUTES: [(&str, &str); 30] = [
     ("post", "/jobs/{type}"),
     ("post", "/jobs/{type}/validate"),
     ("post", "/events/{topic}"),
@@ -34,6 +34,9 @@ const ROUTES: [(&str, &str); 27] = [
     ("get", "/admin/replays"),
     ("get", "/admin/replays/{id}"),
     ("post", "/admin/replays/{id}/cancel"),
+    ("get", "/admin/workers"),
+    ("post", "/admin/jobs/{type}/pause"),
+    ("post", "/admin/jobs/{type}/resume"),
     ("get", "/admin/audit"),
     ("get", "/metrics"),
     ("get", "/health/live"),

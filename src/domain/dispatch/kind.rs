@@ -64,6 +64,11 @@ impl KindState {
         }
     }
 
+    /// Whether its jobs wait for a dependency, or for somebody.
+    pub(super) fn is_shut(&self) -> bool {
+        self.is_paused || self.breaker.outage().is_some()
+    }
+
     /// When a probe may go that may not go yet.
     pub(super) fn next_probe_ms(&self) -> Option<i64> {
         match self.breaker.gate(i64::MIN) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::super::handler::Failure;
 use super::Dispatcher;
 use super::job::PartitionId;
+use super::kind::KindState;
 use super::lane::Phase;
 
 /// A job that runs, or waits for its next attempt.
@@ -34,7 +35,12 @@ pub struct View<'a, T> {
     pub running: Vec<JobView<'a, T>>,
     /// Jobs that wait for a time.
     pub retrying: Vec<JobView<'a, T>>,
-    /// Records that wait for anything else: a place, their key, or their type.
+    /// Jobs that are being put away: their dead letter, or the row that brings them back, is
+    /// being written.
+    pub leaving: usize,
+    /// Records that wait until their type is no longer paused, by an outage or by somebody.
+    pub parked: usize,
+    /// Records that wait for a place, or for an earlier one of their key.
     pub waiting: usize,
 }
 
@@ -45,12 +51,15 @@ impl<T> Dispatcher<T> {
             partitions: self.slots.keys().collect(),
             running: Vec::new(),
             retrying: Vec::new(),
+            leaving: 0,
+            parked: 0,
             waiting: 0,
         };
         for (id, slot) in &self.slots {
             let Some(partition) = self.partitions.get(*slot).and_then(Option::as_ref) else {
                 continue;
             };
+            let is_paused = self.kinds.get(partition.type_index).is_some_and(KindState::is_shut);
             for entry in partition.entries() {
                 let job = |at_ms| JobView {
                     partition: id,
@@ -63,7 +72,9 @@ impl<T> Dispatcher<T> {
                 match entry.phase {
                     Phase::Running(since_ms) => view.running.push(job(since_ms)),
                     Phase::RetryAt(at_ms) => view.retrying.push(job(at_ms)),
-                    Phase::Waiting | Phase::Leaving => view.waiting += 1,
+                    Phase::Leaving => view.leaving += 1,
+                    Phase::Waiting if is_paused => view.parked += 1,
+                    Phase::Waiting => view.waiting += 1,
                 }
             }
         }

@@ -44,6 +44,8 @@ pub(in super::super) struct TypeBody {
     key: String,
     /// Whether its dead letters call for somebody at once.
     critical: bool,
+    /// Whether an operator has paused it: its jobs are accepted, and wait.
+    paused: bool,
     /// How often and how patiently it is tried.
     retry: RetryBody,
     /// JSON Schema 2020-12 of the payload.
@@ -65,8 +67,8 @@ pub(in super::super) struct RetryBody {
     longest_ms: u128,
 }
 
-impl From<&RecordType> for TypeBody {
-    fn from(record_type: &RecordType) -> Self {
+impl TypeBody {
+    fn new(record_type: &RecordType, paused: bool) -> Self {
         let retry = record_type.retry;
         Self {
             name: record_type.name.clone(),
@@ -81,6 +83,7 @@ impl From<&RecordType> for TypeBody {
             group: record_type.group.clone(),
             key: record_type.key.to_string(),
             critical: record_type.critical,
+            paused,
             retry: RetryBody {
                 attempts: retry.attempts,
                 first_ms: retry.first.as_millis(),
@@ -95,7 +98,7 @@ impl From<&RecordType> for TypeBody {
 
 /// Every type
 ///
-/// Topic, key, group, retry policy and schema of each.
+/// Topic, key, group, retry policy and schema of each, and whether it is paused.
 #[utoipa::path(
     get,
     path = "/catalog",
@@ -105,7 +108,8 @@ impl From<&RecordType> for TypeBody {
     )
 )]
 pub(in super::super) async fn get_catalog(State(services): State<Services>) -> Json<CatalogBody> {
-    let items: Vec<TypeBody> =
-        services.catalog.iter().map(|record_type| TypeBody::from(record_type.as_ref())).collect();
+    let paused = |name: &str| services.pauses.of(name).is_some();
+    let types = services.catalog.iter();
+    let items: Vec<TypeBody> = types.map(|t| TypeBody::new(t, paused(&t.name))).collect();
     Json(CatalogBody { total: items.len(), next_cursor: None, items })
 }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::super::Services;
 use super::super::problem::Problem;
+use super::list_workers::LastErrorBody;
 use super::produce::unknown_type;
 use crate::auth::{self, Scope};
 use crate::domain::clock::rfc3339;
@@ -33,13 +34,22 @@ pub(in super::super) struct JobStatusBody {
     key: Option<String>,
     /// The group that runs it.
     group: String,
-    /// `queued` (waits, runs, or is between two attempts), `succeeded`, `dead_lettered`,
-    /// `skipped` (an offset reset went over it, or it is for another group), `expired`
+    /// `queued` (waits), `running`, `retrying` (has failed, and waits for its next attempt),
+    /// `succeeded`, `dead_lettered`, `skipped` (an offset reset went over it, or it is for another group), `expired`
     /// (retention took it before it was run).
     #[schema(example = "succeeded")]
     state: &'static str,
-    /// Attempts that were made; null where nothing tells.
+    /// Attempts that were made, the one that runs included; null where nothing tells.
     attempts: Option<i64>,
+    /// RFC 3339: when the attempt that runs began; only while it is `running`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_at: Option<String>,
+    /// RFC 3339: when the next attempt is due; only while it is `retrying`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_attempt_at: Option<String>,
+    /// Why the last attempt failed; only while it is `retrying`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<LastErrorBody>,
     /// RFC 3339: the record's timestamp.
     produced_at: Option<String>,
     /// Where to ask again.
@@ -91,6 +101,9 @@ impl From<JobStatus> for JobStatusBody {
             group: status.group,
             state: status.state.as_str(),
             attempts: status.attempts,
+            started_at: status.started_at_ms.map(rfc3339),
+            next_attempt_at: status.next_attempt_at_ms.map(rfc3339),
+            last_error: status.last_error.map(LastErrorBody::from),
             produced_at: status.produced_at_ms.map(rfc3339),
             dead_letter,
         }
@@ -100,7 +113,8 @@ impl From<JobStatus> for JobStatusBody {
 /// What became of a job
 ///
 /// By the place in its receipt; events have a status too. Worked out from the group's
-/// commit, the dead letters and the record, within 5 s; never guessed: 503 where one of them
+/// commit, the dead letters, the record, and what the workers said a second or two ago of the jobs
+/// that they have in hand, within 5 s; never guessed: 503 where one of them
 /// cannot be asked.
 ///
 /// A caller sees what it has sent itself. Once retention has taken a record, only its dead

@@ -1,5 +1,8 @@
 //! `GET /admin/lag`, `GET /admin/lag/{group}`: what stands before each group, and since when.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::Serialize;
@@ -7,7 +10,15 @@ use utoipa::ToSchema;
 
 use super::super::Services;
 use super::super::problem::Problem;
+use super::paused::PausedTypeBody;
+use crate::domain::snapshot::PausedType;
 use crate::operations::{GroupLag, PartitionLag, TopicLag};
+
+/// How long the lag waits for the paused types at most: they are an aside.
+const PAUSED_WAIT: Duration = Duration::from_secs(2);
+
+/// The paused types, by group.
+type Paused = BTreeMap<String, Vec<PausedType>>;
 
 /// The lag of groups.
 #[derive(Serialize, ToSchema)]
@@ -30,6 +41,8 @@ pub(in super::super) struct GroupLagBody {
     /// The worst of its partitions.
     #[schema(example = "ok")]
     status: &'static str,
+    /// Its types of which nothing starts now; null where the database does not tell.
+    paused: Option<Vec<PausedTypeBody>>,
     /// By topic.
     topics: Vec<TopicLagBody>,
 }
@@ -64,13 +77,16 @@ pub(in super::super) struct PartitionLagBody {
     status: &'static str,
 }
 
-impl From<GroupLag> for GroupLagBody {
-    fn from(group: GroupLag) -> Self {
+impl GroupLagBody {
+    fn new(group: GroupLag, paused: Option<&Paused>) -> Self {
+        let of_group = |paused: &Paused| paused.get(&group.group).cloned().unwrap_or_default();
+        let paused = paused.map(of_group);
         Self {
             group: group.group,
             lag: group.lag_records,
             age_seconds: group.age_ms.map(seconds),
             status: group.status.as_str(),
+            paused: paused.map(|all| all.into_iter().map(PausedTypeBody::from).collect()),
             topics: group.topics.into_iter().map(TopicLagBody::from).collect(),
         }
     }
@@ -104,6 +120,19 @@ fn seconds(milliseconds: i64) -> f64 {
     milliseconds as f64 / 1_000.0
 }
 
+/// The paused types of each group. The lag is Kafka's, and does not wait for a database that
+/// is away.
+async fn paused(services: &Services) -> Option<Paused> {
+    match tokio::time::timeout(PAUSED_WAIT, services.pauses.by_group(&services.catalog)).await {
+        Ok(Ok(paused)) => Some(paused),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "the lag is told without the paused types");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
 /// Lag of all groups
 ///
 /// In records and in seconds; the age is read from the oldest unfinished record itself,
@@ -120,8 +149,9 @@ fn seconds(milliseconds: i64) -> f64 {
 pub(in super::super) async fn get_lag(
     State(services): State<Services>,
 ) -> Result<Json<LagBody>, Problem> {
-    let groups = services.lag.all().await?;
-    Ok(Json(LagBody { groups: groups.into_iter().map(GroupLagBody::from).collect() }))
+    let (groups, paused) = tokio::join!(services.lag.all(), paused(&services));
+    let with_paused = |group| GroupLagBody::new(group, paused.as_ref());
+    Ok(Json(LagBody { groups: groups?.into_iter().map(with_paused).collect() }))
 }
 
 /// Lag of one group
@@ -142,6 +172,6 @@ pub(in super::super) async fn get_group_lag(
     State(services): State<Services>,
     Path(group): Path<String>,
 ) -> Result<Json<LagBody>, Problem> {
-    let group = services.lag.of(&group).await?;
-    Ok(Json(LagBody { groups: vec![group.into()] }))
+    let (group, paused) = tokio::join!(services.lag.of(&group), paused(&services));
+    Ok(Json(LagBody { groups: vec![GroupLagBody::new(group?, paused.as_ref())] }))
 }
