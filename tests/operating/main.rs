@@ -9,11 +9,14 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../faults/mail_server.rs"]
+mod mail_server;
 #[path = "../harness/postgres.rs"]
 mod postgres;
 
 mod other_clients;
 mod paused_types;
+mod workers_now;
 mod workers_stopped;
 
 use std::collections::HashMap;
