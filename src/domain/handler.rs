@@ -1,6 +1,6 @@
 //! What runs a job, and how it may end.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::record::Record;
 
 /// A job as its handler gets it: the payload has been validated against its type.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Job {
     /// The record's `message_id`: the same on every attempt, delivery and replay.
     pub id: Uuid,
@@ -27,13 +27,31 @@ pub struct Job {
     pub payload: Value,
     /// The record it came in.
     pub record: Arc<Record>,
-    /// Cancelled when nobody waits for the attempt any more: it has ended, its time is over, or
-    /// the process stops. For work that goes on by itself, on a thread of its own say; the
-    /// handler's future is dropped at the same time.
-    pub cancelled: CancellationToken,
+    /// Its end, for those who ask; see [`Job::cancelled`].
+    pub end: AttemptEnd,
+}
+
+/// Tells whoever has asked that an attempt is over, when it is dropped. Made only where somebody
+/// asks: most handlers do not.
+#[derive(Debug, Default)]
+pub struct AttemptEnd(OnceLock<CancellationToken>);
+
+impl Drop for AttemptEnd {
+    fn drop(&mut self) {
+        if let Some(token) = self.0.get() {
+            token.cancel();
+        }
+    }
 }
 
 impl Job {
+    /// Cancelled when nobody waits for the attempt any more: it has ended, its time is over, or
+    /// the process stops. For work that goes on by itself, on a thread of its own say; the
+    /// handler's future is dropped at the same time.
+    pub fn cancelled(&self) -> CancellationToken {
+        self.end.0.get_or_init(CancellationToken::new).clone()
+    }
+
     /// The payload as the type that was declared for it.
     ///
     /// Fails as poison: a payload that passed validation and does not fit its type will

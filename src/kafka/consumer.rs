@@ -81,6 +81,9 @@ pub struct Assignment {
     pub id: PartitionId,
     /// The group's last commit.
     pub commit: Option<Commit>,
+    /// Whether there was none, and the beginning is committed now: no member of the group has
+    /// ever had the partition.
+    pub is_first: bool,
     /// Behind its last record at that time.
     pub end: Option<i64>,
 }
@@ -191,7 +194,7 @@ impl ConsumerContext for Context {
             tracing::warn!("partitions were taken away before their jobs had ended");
             return;
         };
-        if let Err(error) = commit(consumer, &offsets) {
+        if let Err(error) = commit_now(consumer, &offsets) {
             tracing::warn!(%error, "the offsets of revoked partitions were not committed");
         }
     }
@@ -236,11 +239,34 @@ fn assignments(consumer: &BaseConsumer<Context>, partitions: Vec<PartitionId>) -
         Ok(known) => ends = known,
         Err(error) => tracing::debug!(%error, "the ends of partitions are not known"),
     }
+    let new = |id: &&PartitionId| !commits.contains_key(id) && ends.contains_key(id);
+    let new: Vec<PartitionId> = partitions.iter().filter(new).cloned().collect();
+    let is_begun = begin(consumer, &new);
     let with = |id: PartitionId| {
         let (commit, end) = (commits.remove(&id), ends.get(&id).copied().flatten());
-        Assignment { id, commit, end }
+        let is_first = is_begun && new.contains(&id);
+        Assignment { id, commit, is_first, end }
     };
     partitions.into_iter().map(with).collect()
+}
+
+/// Commits the beginning of partitions in which the group has never committed. So a member that
+/// ends before its first commit leaves a trace, and one that comes first knows that it does.
+fn begin(consumer: &BaseConsumer<Context>, partitions: &[PartitionId]) -> bool {
+    if partitions.is_empty() {
+        return true;
+    }
+    let begun = ask_once(consumer, partitions, Offset::Beginning).and_then(|beginnings| {
+        let commit = |(id, offset): (PartitionId, Option<i64>)| {
+            Some((id, Commit { offset: offset?, note: String::new() }))
+        };
+        let commits: Vec<_> = beginnings.into_iter().filter_map(commit).collect();
+        commit_now(consumer, &commits)
+    });
+    if let Err(error) = &begun {
+        tracing::debug!(%error, "the beginning of partitions is not committed");
+    }
+    begun.is_ok()
 }
 
 pub(super) fn commit_of(element: &TopicPartitionListElem<'_>) -> Option<(PartitionId, Commit)> {
@@ -252,7 +278,7 @@ pub(super) fn commit_of(element: &TopicPartitionListElem<'_>) -> Option<(Partiti
 }
 
 /// Commits with the notes; without them where they are longer than this cluster keeps.
-fn commit(
+fn commit_now(
     consumer: &BaseConsumer<Context>,
     commits: &[(PartitionId, Commit)],
 ) -> Result<(), KafkaError> {
@@ -335,7 +361,7 @@ impl GroupConsumer {
         let client = self.client();
         async move {
             let client = client?;
-            tokio::task::spawn_blocking(move || commit(&client, &commits))
+            tokio::task::spawn_blocking(move || commit_now(&client, &commits))
                 .await
                 .map_err(|_| KafkaFault::Stopping)?
                 .map_err(KafkaFault::failed("commit offsets"))

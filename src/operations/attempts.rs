@@ -33,6 +33,11 @@ impl Remembered {
         })
     }
 
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Nothing is remembered of this offset and those behind it.
     pub fn end(&self) -> i64 {
         self.0.keys().max().map_or(0, |offset| offset + 1)

@@ -30,13 +30,21 @@ pub(super) struct Inheritance {
 }
 
 impl Inheritance {
+    /// Whether nothing is left of it.
+    pub(super) fn is_spent(&self) -> bool {
+        self.remembered.is_empty() && self.watched_left == 0 && self.noted_below == 0
+    }
+
     /// What is known of a record: what was noted of it, or what it says of itself.
     fn past_of(&mut self, record: &Record, past: Past) -> Past {
         if let Some(known) = self.remembered.take(record) {
             return known;
         }
         let offset = record.place.offset;
-        if offset >= self.watched_below || self.watched_left == 0 {
+        if offset >= self.watched_below {
+            self.watched_left = 0;
+        }
+        if self.watched_left == 0 {
             return past;
         }
         self.watched_left -= 1;
@@ -93,17 +101,19 @@ impl Group {
         let mut remembered = self.runner.attempts.of(&self.name, &ids).await;
         let watched_max = self.settings.limits.waiting_per_partition;
         let mut assigned = Vec::with_capacity(partitions.len());
-        for Assignment { id, commit, end } in partitions {
+        for Assignment { id, commit, is_first, end } in partitions {
             let note = commit.map(|commit| CommitNote::decode(commit.offset, &commit.note));
             let note = note.unwrap_or_default();
             let remembered = remembered.remove(&id).unwrap_or_default();
             let inheritance = Inheritance {
                 noted_below: remembered.end(),
                 remembered,
-                watched_below: if note.is_clean { 0 } else { end.unwrap_or(i64::MAX) },
-                watched_left: watched_max,
+                watched_below: end.unwrap_or(i64::MAX),
+                watched_left: if note.is_clean || is_first { 0 } else { watched_max },
             };
-            self.inherited.insert(id.clone(), inheritance);
+            if !inheritance.is_spent() {
+                self.inherited.insert(id.clone(), inheritance);
+            }
             let done = if passes_over_done { note.done_above } else { DoneRanges::default() };
             assigned.push((id, done));
         }

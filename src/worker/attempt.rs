@@ -2,17 +2,18 @@
 //! time limit and behind a panic boundary.
 
 use std::any::Any;
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio_util::sync::CancellationToken;
 
 use super::Runnable;
 use crate::domain::catalog::Refusal;
 use crate::domain::fault::Fault;
-use crate::domain::handler::{Failure, Job, Outcome};
+use crate::domain::handler::{AttemptEnd, Failure, Job, Outcome};
 use crate::domain::record::Record;
 
 /// How many faults of a payload go into the error of a dead letter.
@@ -31,17 +32,17 @@ pub(super) struct Terms<'a> {
 
 /// Runs one attempt. It always comes to an end, whatever the record holds.
 pub(super) async fn run(runnable: &Runnable, record: Arc<Record>, terms: Terms<'_>) -> Outcome {
-    // Tells whatever the handler has left behind, in threads of its own say, that nobody waits
-    // for it: the time is over, the partition is gone, or the process stops.
-    let cancelled = CancellationToken::new();
-    let _guard = cancelled.clone().drop_guard();
     let attempt = async {
-        let job = match job_of(runnable, record, terms, cancelled) {
+        let job = match job_of(runnable, record, terms) {
             Ok(job) => job,
             Err(failure) => return Outcome::Fail(failure),
         };
-        let outcome = tokio::time::timeout(terms.timeout, runnable.handler.run(&job)).await;
-        outcome.unwrap_or_else(|_| {
+        let mut running = runnable.handler.run(&job);
+        // A timer costs more than a short attempt does.
+        if let Some(outcome) = at_once(&mut running).await {
+            return outcome;
+        }
+        tokio::time::timeout(terms.timeout, running).await.unwrap_or_else(|_| {
             let message = format!("the attempt took longer than {} s", terms.timeout.as_secs());
             Outcome::Retry(Failure::new("timeout", message))
         })
@@ -53,13 +54,17 @@ pub(super) async fn run(runnable: &Runnable, record: Arc<Record>, terms: Terms<'
     })
 }
 
+/// What it comes to when it is looked at once, if it has come to something by then.
+pub(super) async fn at_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    poll_fn(|context| match future.poll_unpin(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
 /// The job in a record. Any client may have written it, so anything may be wrong.
-fn job_of(
-    runnable: &Runnable,
-    record: Arc<Record>,
-    terms: Terms<'_>,
-    cancelled: CancellationToken,
-) -> Result<Job, Failure> {
+fn job_of(runnable: &Runnable, record: Arc<Record>, terms: Terms<'_>) -> Result<Job, Failure> {
     let Some(value) = record.value.as_deref() else {
         return Err(Failure::new("no_value", "the record has no value (a tombstone)"));
     };
@@ -74,7 +79,7 @@ fn job_of(
         attempt: terms.attempt,
         payload,
         record,
-        cancelled,
+        end: AttemptEnd::default(),
     })
 }
 

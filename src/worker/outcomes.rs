@@ -110,10 +110,16 @@ impl Group {
         for (id, commit) in commits {
             let Some(inheritance) = self.inherited.get_mut(id) else { continue };
             if inheritance.noted_below == 0 {
+                if inheritance.is_spent() {
+                    self.inherited.remove(id);
+                }
                 continue;
             }
             if commit.offset >= inheritance.noted_below {
                 inheritance.noted_below = 0;
+            }
+            if inheritance.is_spent() {
+                self.inherited.remove(id);
             }
             let (runner, id, offset) = (Arc::clone(&self.runner), id.clone(), commit.offset);
             self.runner.tracker.spawn(async move {

@@ -128,10 +128,13 @@ impl Runner {
             attempt,
             timeout: runnable.timeout.unwrap_or(self.attempt_timeout),
         };
-        let outcome = tokio::select! {
-            biased;
-            outcome = attempt::run(runnable, Arc::clone(&record), terms) => Some(outcome),
-            () = self.abandon.cancelled() => None,
+        let outcome = {
+            let run = std::pin::pin!(attempt::run(runnable, Arc::clone(&record), terms));
+            tokio::select! {
+                biased;
+                outcome = run => Some(outcome),
+                () = self.abandon.cancelled() => None,
+            }
         };
         runnable.counters.attempt_time.observe(begun.elapsed());
         drop(running);

@@ -57,6 +57,8 @@ pub struct Dispatcher<T> {
     kinds: Vec<KindState>,
     kind_of_topic: HashMap<Arc<str>, usize>,
     slots: BTreeMap<PartitionId, usize>,
+    /// The slot that was last asked for: records come in runs of one partition.
+    last_slot: Option<(PartitionId, usize)>,
     partitions: Vec<Option<Partition<T>>>,
     delayed: BinaryHeap<Reverse<(i64, LaneRef)>>,
     /// Lanes whose first record must run alone.
@@ -80,6 +82,7 @@ impl<T> Dispatcher<T> {
             kind_of_topic: topics.map(|(at, state)| (Arc::clone(&state.kind.topic), at)).collect(),
             kinds,
             slots: BTreeMap::new(),
+            last_slot: None,
             partitions: Vec::new(),
             delayed: BinaryHeap::new(),
             alone: VecDeque::new(),
@@ -153,7 +156,22 @@ impl<T> Dispatcher<T> {
         }
     }
 
+    fn slot_of(&mut self, id: &PartitionId) -> Option<usize> {
+        let is_same = |last: &PartitionId| {
+            last.partition == id.partition && Arc::ptr_eq(&last.topic, &id.topic)
+        };
+        match &self.last_slot {
+            Some((last, slot)) if is_same(last) => Some(*slot),
+            _ => {
+                let slot = *self.slots.get(id)?;
+                self.last_slot = Some((id.clone(), slot));
+                Some(slot)
+            }
+        }
+    }
+
     fn forget(&mut self, id: &PartitionId) {
+        self.last_slot = None;
         let Some(slot) = self.slots.remove(id) else { return };
         if let Some(partition) = self.partitions.get_mut(slot).and_then(Option::take) {
             self.waiting_bytes = self.waiting_bytes.saturating_sub(partition.held_bytes());
@@ -162,7 +180,7 @@ impl<T> Dispatcher<T> {
 
     /// A record has arrived.
     pub fn arrived(&mut self, id: &PartitionId, arrival: Arrival<'_, T>, now_ms: i64) {
-        let Some(&slot) = self.slots.get(id) else { return };
+        let Some(slot) = self.slot_of(id) else { return };
         let Some(partition) = self.partitions.get_mut(slot).and_then(Option::as_mut) else {
             return;
         };
