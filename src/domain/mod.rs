@@ -24,6 +24,7 @@ pub mod receipt;
 pub mod record;
 pub mod replay;
 pub mod retry;
+pub mod scheduled;
 pub mod schema;
 pub mod speed;
 pub mod status;

@@ -3,6 +3,10 @@
 /// What became of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobState {
+    /// It waits for its time: there is no record of it yet.
+    Scheduled,
+    /// It was cancelled before its time.
+    Cancelled,
     /// Its group has not finished it: it waits, runs, or is between two attempts.
     Queued,
     /// Its group has run it.
@@ -19,6 +23,8 @@ impl JobState {
     /// The word on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Scheduled => "scheduled",
+            Self::Cancelled => "cancelled",
             Self::Queued => "queued",
             Self::Succeeded => "succeeded",
             Self::DeadLettered => "dead_lettered",

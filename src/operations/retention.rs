@@ -22,6 +22,10 @@ const REPLAYS: Duration = DAY.saturating_mul(90);
 /// dead letter, which is kept for another year.
 const CLAIMS: Duration = DAY.saturating_mul(800);
 
+/// Rows of the schedule that have come to their end: a job is found by them for as long as any
+/// topic of jobs of the built-in catalog keeps its record, and a little.
+const SCHEDULE: Duration = DAY.saturating_mul(40);
+
 /// How often it is looked.
 const EVERY: Duration = Duration::from_hours(1);
 const LEASE: &str = "retention";
@@ -74,6 +78,7 @@ impl Sweeper {
         self.exhaust(resolutions, |before_ms| store.sweep_resolutions(before_ms)).await?;
         self.exhaust(OFFSET_RESETS, |before_ms| store.sweep_offset_resets(before_ms)).await?;
         self.exhaust(REPLAYS, |before_ms| store.sweep_replays(before_ms)).await?;
+        self.exhaust(SCHEDULE, |before_ms| store.sweep_schedule(before_ms)).await?;
         self.exhaust(CLAIMS, |before_ms| store.sweep_claims(before_ms)).await
     }
 

@@ -19,6 +19,7 @@ mod offset_resets;
 mod replays;
 mod resolutions;
 mod retention;
+mod schedule;
 
 use limited::Pool;
 use thiserror::Error;
@@ -32,6 +33,9 @@ pub use dead_letters::{
 pub use instance_counters::{InstanceRow, PAST};
 pub use replays::{ReplayFailure, ReplayProgress, ReplayRow};
 pub use resolutions::{Claim, Resolution};
+pub use schedule::{
+    Bell, Cancelled, ClaimLimits, DueRow, GivenBack, NotScheduled, ScheduledRow, SentRow,
+};
 
 /// The database did not do what it was asked.
 #[derive(Debug, Error)]
@@ -57,6 +61,8 @@ pub struct Store {
     /// SQLite has one writer: waiting in this pool is fair, waiting for its lock is not. On
     /// PostgreSQL it is the same pool.
     writer: Pool,
+    /// Wakes the sender of the schedule.
+    bell: Bell,
 }
 
 impl Store {
