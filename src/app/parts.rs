@@ -18,7 +18,7 @@ use crate::domain::id::IdSource;
 use crate::gateway::{Metrics, Readiness, Services, UseCases};
 use crate::kafka::{Groups, KafkaSettings, Producer, Reader};
 use crate::mail::{MailSettings, MailTransport, Mailer};
-use crate::operations::{Enqueue, Indexer, ReplayDesk, ReplayLetter, Undertaker};
+use crate::operations::{Enqueue, Indexer, ReplayDesk, ReplayLetter, Schedule, Sender, Undertaker};
 use crate::store::Store;
 use crate::waitlist::email::EmailKind;
 use crate::waitlist::send_email::SendEmail;
@@ -82,6 +82,24 @@ impl Parts {
             self.reader.clone(),
             Arc::clone(&self.clock),
             self.instance.clone(),
+        )
+    }
+
+    /// Sends what is due, with those of the other instances.
+    pub(super) fn sender(&self) -> Sender {
+        let (store, producer) = (self.store.clone(), self.producer.clone());
+        let (clock, counters) = (Arc::clone(&self.clock), Arc::clone(&self.counters));
+        Sender::new(store, producer, clock, counters, &self.instance)
+    }
+
+    /// Puts jobs off.
+    fn schedule(&self, settings: &Settings) -> Schedule {
+        Schedule::new(
+            Arc::clone(&self.catalog),
+            self.store.clone(),
+            Arc::clone(&self.ids),
+            Arc::clone(&self.clock),
+            &settings.producer,
         )
     }
 
@@ -182,6 +200,7 @@ impl Parts {
         Services::new(UseCases {
             catalog: Arc::clone(&self.catalog),
             enqueue,
+            schedule: self.schedule(settings),
             replay_letter: ReplayLetter::new(
                 operated.dead_letters.clone(),
                 self.producer.clone(),

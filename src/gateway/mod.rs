@@ -26,7 +26,8 @@ use axum::extract::FromRef;
 
 use crate::domain::catalog::Catalog;
 use crate::operations::{
-    Audit, DeadLetters, Enqueue, Lag, ReplayLetter, Replays, ResetOffsets, Stats, Statuses, Topics,
+    Audit, DeadLetters, Enqueue, Lag, ReplayLetter, Replays, ResetOffsets, Schedule, Stats,
+    Statuses, Topics,
 };
 
 pub use openapi::document;
@@ -58,6 +59,8 @@ pub struct UseCases {
     pub catalog: Arc<Catalog>,
     /// Enqueue and publish.
     pub enqueue: Enqueue,
+    /// Put jobs off.
+    pub schedule: Schedule,
     /// List, read and discard dead letters.
     pub dead_letters: DeadLetters,
     /// Replay dead letters.

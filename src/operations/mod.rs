@@ -17,6 +17,7 @@ mod replay_letter;
 mod replays;
 mod reset_offsets;
 mod retention;
+mod schedule;
 mod stats;
 mod status;
 mod topics;
@@ -35,6 +36,7 @@ pub use replays::{
 };
 pub use reset_offsets::{ResetError, ResetOffsets, ResetPartition, ResetParts, ResetRequest};
 pub use retention::Sweeper;
+pub use schedule::{DELAY_LONGEST, Schedule, ScheduleError, ScheduledReceipt, Sender, When};
 pub use stats::{Instance, ProducerTotals, Report, Stats, StatsError, Totals};
-pub use status::{JobStatus, SEARCH_RECORDS_MAX, StatusError, Statuses};
+pub use status::{JobStatus, SEARCH_RECORDS_MAX, ScheduledJob, StatusError, Statuses};
 pub use topics::{PARTITIONS_MAX, TopicError, TopicView, Topics};

@@ -6,13 +6,15 @@
 mod bell;
 mod sending;
 
+use std::time::Duration;
+
 use base64::prelude::{BASE64_STANDARD, Engine};
 use sqlx::any::AnyRow;
 use sqlx::{Any, Executor, Row as _};
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::limited::OpenTransaction;
+use super::limited::{OpenTransaction, too_slow};
 use super::{Store, StoreError};
 use crate::domain::receipt::Place;
 use crate::domain::record::{Header, Headers};
@@ -20,6 +22,9 @@ use crate::domain::scheduled::{RetryOf, ScheduledRecord, Stage};
 
 pub use bell::Bell;
 pub use sending::{ClaimLimits, DueRow, GivenBack, SentRow};
+
+/// How long a row may take until it is about to be committed: a caller waits for it.
+const WRITE_MAX: Duration = Duration::from_secs(5);
 
 /// Why a row is not known to be there.
 #[derive(Debug, Error)]
@@ -81,10 +86,14 @@ impl Store {
     /// Writes a row by itself, and wakes the sender if it is due soon. Only an outcome that the
     /// database did not tell is unknown; after any other error the row is not there.
     pub async fn schedule(&self, record: &ScheduledRecord) -> Result<(), NotScheduled> {
-        let refused = |error: StoreError| NotScheduled::Refused(error);
-        let mut transaction =
-            self.writer.begin().await.map_err(|error| refused(StoreError::from(error)))?;
-        insert(&mut transaction, record).await.map_err(refused)?;
+        let write = async {
+            let mut transaction = self.writer.begin().await?;
+            insert(&mut transaction, record).await?;
+            Ok(transaction)
+        };
+        let written = tokio::time::timeout(WRITE_MAX, write).await;
+        let written = written.unwrap_or_else(|_| Err(too_slow(WRITE_MAX).into()));
+        let transaction = written.map_err(NotScheduled::Refused)?;
         transaction.commit().await.map_err(|error| NotScheduled::Unknown(error.into()))?;
         self.bell.ring(record.due_ms);
         Ok(())
