@@ -29,7 +29,7 @@ const WAIT_LONGEST: Duration = Duration::from_mins(1);
 
 /// What became of a batch.
 #[derive(Debug, Default)]
-pub(super) struct Sent {
+pub(super) struct Ended {
     /// In Kafka.
     pub(super) sent: Vec<SentRow>,
     /// Not, or not for certain.
@@ -45,7 +45,7 @@ pub(super) struct Batch<'a> {
     waiting: HashMap<Uuid, VecDeque<DueRow>>,
     /// Those that have, with their failures before.
     under_way: HashMap<Uuid, i64>,
-    done: Sent,
+    done: Ended,
 }
 
 /// A row that is under way.
@@ -64,11 +64,11 @@ impl<'a> Batch<'a> {
         for row in rows {
             waiting.entry(row.record.lane()).or_default().push_back(row);
         }
-        Self { sender, waiting, under_way: HashMap::new(), done: Sent::default() }
+        Self { sender, waiting, under_way: HashMap::new(), done: Ended::default() }
     }
 
     /// Sends them. After the stop nothing begins any more.
-    pub(super) async fn send(mut self, stop: &CancellationToken) -> Sent {
+    pub(super) async fn send(mut self, stop: &CancellationToken) -> Ended {
         let mut hold = tokio::time::interval_at(Instant::now() + HOLD_EVERY, HOLD_EVERY);
         hold.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let over = async {
@@ -163,7 +163,7 @@ impl<'a> Batch<'a> {
     }
 
     /// What has not begun was not sent; what is still under way may have been.
-    fn give_back_the_rest(self) -> Sent {
+    fn give_back_the_rest(self) -> Ended {
         let Self { waiting, under_way, mut done, .. } = self;
         let untouched = waiting.into_values().flatten().map(|row| (row.record.id, false));
         let unknown = under_way.into_keys().map(|id| (id, true));

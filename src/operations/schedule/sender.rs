@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::batch::{Batch, Sent};
+use super::batch::{Batch, Ended};
 use crate::domain::clock::{SharedClock, millis};
 use crate::domain::counters::Counters;
 use crate::kafka::Producer;
@@ -128,14 +128,14 @@ impl Sender {
 
     async fn send(&self, rows: Vec<DueRow>, begun: Instant, stop: &CancellationToken) -> Look {
         let count = u32::try_from(rows.len()).unwrap_or(u32::MAX);
-        let sent = Batch::new(self, rows).send(stop).await;
+        let ended = Batch::new(self, rows).send(stop).await;
         tracing::debug!(
-            sent = sent.sent.len(),
-            given_back = sent.given_back.len(),
+            sent = ended.sent.len(),
+            given_back = ended.given_back.len(),
             "jobs that were due"
         );
-        self.settle(&sent, stop).await;
-        if sent.is_kafka_in_trouble {
+        self.settle(&ended, stop).await;
+        if ended.is_kafka_in_trouble {
             return Look::Trouble;
         }
         let due_time = Duration::from_secs(1) * count / ROWS_PER_SECOND_MAX;
@@ -148,8 +148,8 @@ impl Sender {
 
     /// Writes down what became of the rows, and tries until the database has it or the stop
     /// comes: then they are sent once more when their lease is over.
-    async fn settle(&self, batch: &Sent, stop: &CancellationToken) {
-        let Sent { sent, given_back, .. } = batch;
+    async fn settle(&self, ended: &Ended, stop: &CancellationToken) {
+        let Ended { sent, given_back, .. } = ended;
         loop {
             let now_ms = self.clock.now_ms();
             match self.store.settle_due(&self.instance, now_ms, sent, given_back).await {

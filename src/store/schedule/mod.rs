@@ -266,11 +266,11 @@ fn small(number: Option<i64>) -> Result<i32, StoreError> {
 fn scheduled(row: &AnyRow) -> Result<ScheduledRow, StoreError> {
     let corrupt = || StoreError::Corrupt { what: "row of the schedule" };
     let topic: String = row.try_get("topic")?;
-    let state: String = row.try_get("state")?;
+    let word: String = row.try_get("state")?;
     let holder: Option<String> = row.try_get("holder")?;
     let is_doubtful: i64 = row.try_get("is_doubtful")?;
     let ended_at_ms: Option<i64> = row.try_get("ended_at_ms")?;
-    let stage = match (state.as_str(), ended_at_ms) {
+    let stage = match (word.as_str(), ended_at_ms) {
         ("waiting", _) if holder.is_some() || is_doubtful != 0 => Stage::OnItsWay,
         ("waiting", _) => Stage::Waiting,
         ("sent", Some(at_ms)) => {
