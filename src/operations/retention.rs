@@ -108,6 +108,8 @@ mod tests {
     use super::*;
     use crate::domain::clock::ManualClock;
     use crate::domain::receipt::Place;
+    use crate::domain::record::Headers;
+    use crate::domain::scheduled::ScheduledRecord;
     use crate::store::Database;
 
     #[tokio::test]
@@ -120,14 +122,42 @@ mod tests {
         let letter = Place { topic: "waitlist.dlq".into(), partition: 0, offset: 0 };
         store.discard(&letter, id, "a test", 0, 0).await.unwrap();
         store.claim("g", id, 0).await.unwrap();
-        for (days, has_resolution, has_claim) in
-            [(365 + 30, true, true), (1, false, true), (404, false, true), (1, false, false)]
-        {
+        store.schedule(&waiting(id)).await.unwrap();
+        store.cancel_scheduled(id, None, 0).await.unwrap();
+        store.schedule(&waiting(Uuid::from_u128(2))).await.unwrap();
+        for (days, has_row, has_resolution, has_claim) in [
+            (40, true, true, true),
+            (1, false, true, true),
+            (365 + 30 - 41, false, true, true),
+            (1, false, false, true),
+            (404, false, false, true),
+            (1, false, false, false),
+        ] {
             clock.advance_ms(days * 86_400_000);
             sweeper.sweep().await.unwrap();
             let resolution = store.resolution(&letter, id).await.unwrap();
             assert_eq!(resolution.is_some(), has_resolution, "{days} days on");
             assert_eq!(store.is_claimed("g", id).await.unwrap(), has_claim, "{days} days on");
+            let row = store.scheduled(id).await.unwrap();
+            assert_eq!(row.is_some(), has_row, "{days} days on");
+        }
+        let waits = store.scheduled(Uuid::from_u128(2)).await.unwrap();
+        assert!(waits.is_some(), "what has not come to its end is never swept");
+    }
+
+    fn waiting(id: Uuid) -> ScheduledRecord {
+        ScheduledRecord {
+            id,
+            message_id: id,
+            type_name: "email.welcome".into(),
+            producer: "billing".into(),
+            topic: "waitlist.email.welcome".into(),
+            key: None,
+            value: None,
+            headers: Headers::new(),
+            due_ms: 0,
+            created_at_ms: 0,
+            retry: None,
         }
     }
 

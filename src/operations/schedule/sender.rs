@@ -167,3 +167,63 @@ impl Sender {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::clock::SystemClock;
+    use crate::domain::record::Headers;
+    use crate::domain::scheduled::{ScheduledRecord, Stage};
+    use crate::kafka::KafkaSettings;
+    use crate::store::{Cancelled, Database};
+
+    fn due(number: u128) -> ScheduledRecord {
+        let id = Uuid::from_u128(number);
+        ScheduledRecord {
+            id,
+            message_id: id,
+            type_name: "email.welcome".into(),
+            producer: "billing".into(),
+            topic: "waitlist.email.welcome".into(),
+            key: Some(b"one key".to_vec()),
+            value: None,
+            headers: Headers::new(),
+            due_ms: 0,
+            created_at_ms: 0,
+            retry: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stop_gives_back_what_was_not_sent() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Database::Sqlite(dir.path().join("t.db")).open().await.unwrap();
+        // It takes the connection and says nothing, so that Kafka is not known to be away.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let brokers = silent.local_addr().unwrap().to_string();
+        let clock: SharedClock = Arc::new(SystemClock);
+        let settings = KafkaSettings { brokers, properties: Vec::new() };
+        let producer = Producer::new(settings, Arc::clone(&clock)).unwrap();
+        let counters = Arc::new(Counters::new([]));
+        let sender = Sender::new(store.clone(), producer, Arc::clone(&clock), counters, "a");
+        for number in [1, 2] {
+            store.schedule(&due(number)).await.unwrap();
+        }
+        let stop = CancellationToken::new();
+        let held = async {
+            while store.next_due(clock.now_ms()).await.unwrap().is_some() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            stop.cancel();
+        };
+        tokio::join!(sender.run(stop.clone()), held);
+        let cancel =
+            async |number| store.cancel_scheduled(Uuid::from_u128(number), None, 1).await.unwrap();
+        let Cancelled::TooLate(first) = cancel(1).await else { panic!("it may have been sent") };
+        assert_eq!(first.stage, Stage::OnItsWay);
+        assert!(matches!(cancel(2).await, Cancelled::Yes(_)), "its turn had not come");
+        assert!(store.next_due(clock.now_ms()).await.unwrap().is_some(), "nobody holds the first");
+    }
+}
