@@ -22,6 +22,11 @@ use crate::store::{Store, StoreError};
 
 /// Who takes rows takes this first: one instance after the other sees what the others hold.
 const TURN: &str = "schedule-turn";
+/// Rows that are looked at in one go for some that nothing holds back: the database need not
+/// order, nor compare, all that are due.
+const PAGE: i64 = 2_000;
+/// How many pages are looked at, where what comes first is held back: by 100,000 rows at most.
+const PAGES_MAX: usize = 50;
 /// Rows that one statement settles: its text has a place for each, whether it is used or not.
 const SETTLED_AT_ONCE: usize = 100;
 
@@ -101,35 +106,36 @@ impl Store {
         .bind(now_ms)
         .execute(&mut *transaction)
         .await?;
-        let rows = sqlx::query(
-            "UPDATE schedule
-             SET holder = $1, held_until_ms = $2,
-                 is_doubtful = CASE WHEN holder IS NULL THEN is_doubtful ELSE 1 END
-             WHERE id IN (
-                 SELECT id FROM (
-                     SELECT id, SUM(size_bytes) OVER (ORDER BY due_ms, id) - size_bytes AS before
-                     FROM (
-                         SELECT d.id, d.due_ms, d.size_bytes FROM schedule d
-                         WHERE d.state = 'waiting' AND d.due_ms <= $3 AND d.held_until_ms <= $3
-                           AND NOT EXISTS (
-                               SELECT 1 FROM schedule e
-                               WHERE e.state = 'waiting' AND e.lane = d.lane
-                                 AND e.held_until_ms > $3
-                                 AND (e.due_ms < d.due_ms OR (e.due_ms = d.due_ms AND e.id < d.id)))
-                         ORDER BY d.due_ms, d.id LIMIT $4) AS due) AS counted
-                 WHERE before < $5)
-               AND state = 'waiting' AND held_until_ms <= $3
-             RETURNING id, message_id, type_name, producer, topic, record_key, record_value,
-                 headers, due_ms, created_at_ms, failures, retry_group, retry_partition,
-                 retry_offset, retry_attempt",
-        )
-        .bind(holder)
-        .bind(now_ms.saturating_add(millis(limits.term)))
-        .bind(now_ms)
-        .bind(limits.rows)
-        .bind(limits.bytes)
-        .fetch_all(&mut *transaction)
-        .await?;
+        let mut rows = Vec::new();
+        let mut behind = Some((i64::MIN, String::new()));
+        for _ in 0..PAGES_MAX {
+            let Some(after) = behind else { break };
+            rows = sqlx::query(CLAIM)
+                .bind(holder)
+                .bind(now_ms.saturating_add(millis(limits.term)))
+                .bind(now_ms)
+                .bind(after.0)
+                .bind(after.1.as_str())
+                .bind(PAGE)
+                .bind(limits.rows)
+                .bind(limits.bytes)
+                .fetch_all(&mut *transaction)
+                .await?;
+            if !rows.is_empty() {
+                break;
+            }
+            let last = sqlx::query(LAST_OF_PAGE)
+                .bind(now_ms)
+                .bind(after.0)
+                .bind(after.1)
+                .bind(PAGE - 1)
+                .fetch_optional(&mut *transaction)
+                .await?;
+            behind = match last {
+                Some(row) => Some((row.try_get("due_ms")?, row.try_get("id")?)),
+                None => None,
+            };
+        }
         transaction.commit().await?;
         let mut due: Vec<DueRow> = rows.iter().filter_map(readable).collect();
         due.sort_by_key(|row| (row.record.due_ms, row.record.id));
@@ -190,6 +196,38 @@ impl Store {
         Ok(())
     }
 }
+
+/// Takes rows of one page, behind a row and in the order of (due, id).
+const CLAIM: &str = "
+    UPDATE schedule
+    SET holder = $1, held_until_ms = $2,
+        is_doubtful = CASE WHEN holder IS NULL THEN is_doubtful ELSE 1 END
+    WHERE id IN (
+        SELECT id FROM (
+            SELECT id, SUM(size_bytes) OVER (ORDER BY due_ms, id) - size_bytes AS before
+            FROM (
+                SELECT d.id, d.due_ms, d.size_bytes
+                FROM (
+                    SELECT id, lane, due_ms, size_bytes FROM schedule
+                    WHERE state = 'waiting' AND due_ms <= $3 AND held_until_ms <= $3
+                      AND (due_ms > $4 OR (due_ms = $4 AND id > $5))
+                    ORDER BY due_ms, id LIMIT $6) AS d
+                WHERE NOT EXISTS (
+                    SELECT 1 FROM schedule e
+                    WHERE e.state = 'waiting' AND e.lane = d.lane AND e.held_until_ms > $3
+                      AND (e.due_ms < d.due_ms OR (e.due_ms = d.due_ms AND e.id < d.id)))
+                ORDER BY d.due_ms, d.id LIMIT $7) AS free) AS counted
+        WHERE before < $8)
+      AND state = 'waiting' AND held_until_ms <= $3
+    RETURNING id, message_id, type_name, producer, topic, record_key, record_value, headers,
+        due_ms, created_at_ms, failures, retry_group, retry_partition, retry_offset,
+        retry_attempt";
+
+const LAST_OF_PAGE: &str = "
+    SELECT due_ms, id FROM schedule
+    WHERE state = 'waiting' AND due_ms <= $1 AND held_until_ms <= $1
+      AND (due_ms > $2 OR (due_ms = $2 AND id > $3))
+    ORDER BY due_ms, id LIMIT 1 OFFSET $4";
 
 static SENT: LazyLock<String> = LazyLock::new(|| {
     with_rows(

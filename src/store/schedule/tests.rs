@@ -16,6 +16,7 @@ on_both_databases! {
     each_row_is_taken_by_one_of_many,
     no_more_is_taken_at_once_than_may_be,
     rows_of_a_key_are_taken_in_their_order_and_never_past_an_earlier_one,
+    a_key_that_is_held_back_does_not_hold_back_the_others,
     a_row_is_either_cancelled_or_taken,
     what_a_holder_gave_back_can_be_cancelled_and_what_it_left_cannot,
     what_was_sent_is_sent_whoever_holds_it_by_now,
@@ -159,6 +160,21 @@ async fn rows_of_a_key_are_taken_in_their_order_and_never_past_an_earlier_one(st
     let rows = store.claim_due("a", NOW + 100, LIMITS).await.unwrap();
     let order: Vec<_> = rows.iter().map(|row| (row.record.id.as_u128(), row.failures)).collect();
     assert_eq!(order, [(5, 1), (2, 0), (3, 0)]);
+}
+
+async fn a_key_that_is_held_back_does_not_hold_back_the_others(store: Store) {
+    schedule(&store, [job(1, "k", NOW)]).await;
+    let mut transaction = store.writer.begin().await.unwrap();
+    // More than are looked at in one go.
+    for number in 2..2_300 {
+        assert!(insert(&mut transaction, &job(number, "k", NOW)).await.unwrap());
+    }
+    assert!(insert(&mut transaction, &job(9_999, "other", NOW)).await.unwrap());
+    transaction.commit().await.unwrap();
+    let first = ClaimLimits { rows: 1, ..LIMITS };
+    assert_eq!(store.claim_due("a", NOW, first).await.unwrap().len(), 1);
+    assert_eq!(take(&store, "b", NOW).await, [9_999]);
+    assert_eq!(take(&store, "b", NOW).await, [0; 0], "all that is left follows the first");
 }
 
 async fn a_row_is_either_cancelled_or_taken(store: Store) {
