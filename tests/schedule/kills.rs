@@ -183,7 +183,7 @@ fn assert_ledger(jobs: &[Job], records: &[Seen]) {
     for record in records {
         let job = by_id.get(&record.id).unwrap_or_else(|| panic!("of no job: {record:?}"));
         assert_ne!(job.fate, Fate::Cancelled, "it was cancelled: {job:?} {record:?}");
-        assert!(record.seen_ms >= job.due_ms, "before its time: {job:?} {record:?}");
+        assert!(record.arrived_ms >= job.due_ms, "before its time: {job:?} {record:?}");
         assert!(record.timestamp_ms >= job.due_ms, "before its time: {job:?} {record:?}");
         assert_eq!(record.headers["produced_at"], rfc3339(record.timestamp_ms));
         assert_eq!(record.headers["scheduled_for"], rfc3339(job.due_ms));

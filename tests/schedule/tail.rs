@@ -24,7 +24,7 @@ pub(crate) struct Seen {
     pub(crate) offset: i64,
     pub(crate) timestamp_ms: i64,
     /// When it was seen, by the clock of this machine.
-    pub(crate) seen_ms: i64,
+    pub(crate) arrived_ms: i64,
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) value: Option<Vec<u8>>,
     /// Those that are text; the last of each name.
@@ -105,7 +105,7 @@ fn read(message: &rdkafka::message::BorrowedMessage<'_>) -> Seen {
         partition: message.partition(),
         offset: message.offset(),
         timestamp_ms: message.timestamp().to_millis().expect("a timestamp"),
-        seen_ms: now_ms(),
+        arrived_ms: now_ms(),
         key: message.key().map(<[u8]>::to_vec),
         value: message.payload().map(<[u8]>::to_vec),
         headers,
