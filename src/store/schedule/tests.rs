@@ -1,6 +1,6 @@
 //! The schedule, each test on either database.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -123,12 +123,19 @@ async fn each_row_is_taken_by_one_of_many(store: Store) {
                 if rows.is_empty() {
                     return taken;
                 }
-                taken.extend(rows.iter().map(|row| row.record.id.as_u128()));
+                taken.extend(rows.iter().map(|row| (row.record.id.as_u128(), claimer)));
             }
         }
     });
-    let taken: Vec<u128> = join_all(claimers).await.concat();
-    let distinct: HashSet<u128> = taken.iter().copied().collect();
+    let taken: Vec<(u128, i32)> = join_all(claimers).await.concat();
+    let distinct: HashMap<u128, i32> = taken.iter().copied().collect();
+    for (number, claimer) in &taken {
+        // None has a row whose key another one has, who may still be at an earlier row.
+        let earlier = (number / 3 * 3..*number).map(|earlier| distinct.get(&earlier));
+        for earlier in earlier {
+            assert_eq!(earlier, Some(claimer), "{number} was taken past an earlier one");
+        }
+    }
     assert_eq!(taken.len(), distinct.len(), "none is taken twice");
     // Nobody settles, so what follows in a key that a batch has cut in two stays.
     let count = u128::try_from(distinct.len()).unwrap();
