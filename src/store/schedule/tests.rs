@@ -113,9 +113,10 @@ async fn each_row_is_taken_by_one_of_many(store: Store) {
     const ROWS: u128 = 300;
     // A key for every three rows.
     schedule(&store, (0..ROWS).map(|n| job(n, &(n / 3).to_string(), NOW))).await;
-    let some = ClaimLimits { rows: 20, ..LIMITS };
-    let claimers = (0..6).map(|claimer| {
+    let claimers = (0..6_i32).map(|claimer| {
         let store = store.clone();
+        // Each in steps of its own, so that they meet within a key.
+        let some = ClaimLimits { rows: i64::from(5 + 4 * claimer), ..LIMITS };
         async move {
             let mut taken = Vec::new();
             loop {
