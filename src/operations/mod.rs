@@ -38,5 +38,5 @@ pub use reset_offsets::{ResetError, ResetOffsets, ResetPartition, ResetParts, Re
 pub use retention::Sweeper;
 pub use schedule::{DELAY_LONGEST, Schedule, ScheduleError, ScheduledReceipt, Sender, When};
 pub use stats::{Instance, ProducerTotals, Report, Stats, StatsError, Totals};
-pub use status::{JobStatus, SEARCH_RECORDS_MAX, ScheduledJob, StatusError, Statuses};
+pub use status::{JobStatus, SEARCH_RECORDS_MAX, StatusError, Statuses};
 pub use topics::{PARTITIONS_MAX, TopicError, TopicView, Topics};

@@ -39,9 +39,6 @@ const RETRIES_FOLLOWED_MAX: usize = 20;
 /// Why a status cannot be told.
 #[derive(Debug, Error)]
 pub enum StatusError {
-    /// There is no delayed job of this id, or not any more.
-    #[error("there is no delayed job with the id {0}")]
-    NotScheduled(Uuid),
     /// There is no such record, or not yet.
     #[error("there is no record at {topic}/{partition}/{offset}")]
     NotFound {
@@ -104,15 +101,6 @@ pub struct JobStatus {
     pub letter: Option<(IndexedLetter, Option<Resolution>)>,
 }
 
-/// What became of a job that was put off.
-#[derive(Debug)]
-pub struct ScheduledJob {
-    /// Its row.
-    pub row: ScheduledRow,
-    /// Its state; of one that was sent, that of its record.
-    pub state: JobState,
-}
-
 /// Tells what became of jobs. Cheap to clone.
 #[derive(Clone)]
 pub struct Statuses {
@@ -168,14 +156,10 @@ impl Statuses {
         tokio::time::timeout(DEADLINE, found).await.map_err(|_| StatusError::TimedOut)?
     }
 
-    /// What became of the job that was put off under this id.
-    pub async fn scheduled(&self, id: Uuid) -> Result<ScheduledJob, StatusError> {
-        let found = async {
-            let row = self.store.scheduled(id).await?.ok_or(StatusError::NotScheduled(id))?;
-            let state = self.of_scheduled(row.clone()).await?.state;
-            Ok(ScheduledJob { row, state })
-        };
-        tokio::time::timeout(DEADLINE, found).await.map_err(|_| StatusError::TimedOut)?
+    /// What became of a job that was put off; of one that was sent, the state of its record.
+    pub async fn scheduled(&self, row: ScheduledRow) -> Result<JobState, StatusError> {
+        let status = tokio::time::timeout(DEADLINE, self.of_scheduled(row)).await;
+        Ok(status.map_err(|_| StatusError::TimedOut)??.state)
     }
 
     async fn of_scheduled(&self, row: ScheduledRow) -> Result<JobStatus, StatusError> {

@@ -7,6 +7,7 @@ use super::super::Services;
 use super::super::problem::Problem;
 use super::later::{ScheduledJobBody, scheduled_id};
 use crate::auth;
+use crate::domain::status::JobState;
 
 /// Cancel a delayed job
 ///
@@ -32,5 +33,6 @@ pub(in super::super) async fn cancel_scheduled_job(
 ) -> Result<Json<ScheduledJobBody>, Problem> {
     let id = scheduled_id(&id)?;
     let producer = caller.as_deref().map(|caller| caller.name.as_str());
-    Ok(Json(services.schedule.cancel(id, producer).await?.into()))
+    let row = services.schedule.cancel(id, producer).await?;
+    Ok(Json(ScheduledJobBody::new(row, JobState::Cancelled)))
 }

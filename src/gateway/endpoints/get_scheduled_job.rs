@@ -8,7 +8,7 @@ use super::super::problem::Problem;
 use super::get_job_status::may_see;
 use super::later::{ScheduledJobBody, scheduled_id};
 use crate::auth;
-use crate::operations::StatusError;
+use crate::operations::ScheduleError;
 
 /// What became of a delayed job
 ///
@@ -31,9 +31,11 @@ pub(in super::super) async fn get_scheduled_job(
     Path(id): Path<String>,
 ) -> Result<Json<ScheduledJobBody>, Problem> {
     let id = scheduled_id(&id)?;
-    let job = services.statuses.scheduled(id).await?;
-    if !may_see(caller.as_deref(), Some(&job.row.producer)) {
-        return Err(StatusError::NotScheduled(id).into());
+    let row = services.schedule.get(id).await?;
+    // First of all: no later answer may tell another caller that it is there.
+    if !may_see(caller.as_deref(), Some(&row.producer)) {
+        return Err(ScheduleError::Unknown(id).into());
     }
-    Ok(Json(job.into()))
+    let state = services.statuses.scheduled(row.clone()).await?;
+    Ok(Json(ScheduledJobBody::new(row, state)))
 }

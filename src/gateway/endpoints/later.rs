@@ -14,7 +14,7 @@ use crate::domain::clock::{parse_rfc3339, rfc3339};
 use crate::domain::receipt::Place;
 use crate::domain::scheduled::Stage;
 use crate::domain::status::JobState;
-use crate::operations::{ScheduledJob, ScheduledReceipt, When};
+use crate::operations::{ScheduledReceipt, When};
 use crate::store::ScheduledRow;
 
 /// When a job is to run; at once without either.
@@ -120,9 +120,9 @@ pub(in super::super) struct ScheduledJobBody {
     status_url: String,
 }
 
-impl From<ScheduledJob> for ScheduledJobBody {
-    fn from(job: ScheduledJob) -> Self {
-        let ScheduledJob { row, state } = job;
+impl ScheduledJobBody {
+    /// This row, whose job is in this state.
+    pub(super) fn new(row: ScheduledRow, state: JobState) -> Self {
         let id = row.message_id;
         let ScheduledRow { type_name, topic, due_ms, created_at_ms, stage, .. } = row;
         let (place, sent_at_ms, cancelled_at_ms) = match stage {
@@ -144,13 +144,6 @@ impl From<ScheduledJob> for ScheduledJobBody {
             status_url: place.map_or_else(|| status_url(id), |place| record_url(&type_name, place)),
             type_name,
         }
-    }
-}
-
-/// A job that was just cancelled.
-impl From<ScheduledRow> for ScheduledJobBody {
-    fn from(row: ScheduledRow) -> Self {
-        ScheduledJob { row, state: JobState::Cancelled }.into()
     }
 }
 

@@ -226,7 +226,6 @@ impl From<StatusError> for Problem {
                 "no-such-record",
                 format!("{topic} has no record at {partition}/{offset}, or not yet"),
             ),
-            StatusError::NotScheduled(id) => ScheduleError::Unknown(id).into(),
             StatusError::UnknownId(id) => Self::not_found(
                 "unknown-id",
                 format!("No topic of the catalog has a record with the id {id} (any more)"),

@@ -127,6 +127,11 @@ impl Schedule {
         }
     }
 
+    /// A job that was put off.
+    pub async fn get(&self, id: Uuid) -> Result<ScheduledRow, ScheduleError> {
+        self.store.scheduled(id).await?.ok_or(ScheduleError::Unknown(id))
+    }
+
     /// Cancels a job of this producer, or of anybody's where callers have no names. It will
     /// never be sent.
     pub async fn cancel(

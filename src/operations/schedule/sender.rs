@@ -96,10 +96,12 @@ impl Sender {
                     continue;
                 }
             };
-            let pause_ms = until_ms.saturating_sub(self.clock.now_ms()).max(0);
+            let pause_ms = until_ms.saturating_sub(self.clock.now_ms()).max(0).unsigned_abs();
+            // A clock that is set back does not make it wait for longer.
+            let pause = Duration::from_millis(pause_ms).min(LOOK_EVERY);
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = tokio::time::sleep(Duration::from_millis(pause_ms.unsigned_abs())) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = self.store.bell().rung_before(until_ms) => {}
             }
         }
