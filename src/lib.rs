@@ -10,7 +10,7 @@
 //! | 1 | [`store`] | the only home of sqlx: one file per aggregate |
 //! | 1 | [`mail`] | the only home of lettre: SMTP or outbox, templates |
 //! | 1 | [`auth`] | the only home of jsonwebtoken: verifier, scopes, token minting |
-//! | 2 | [`operations`] | the use cases: enqueue, status, dead letters, replay, lag, stats, topics, audit |
+//! | 2 | [`operations`] | the use cases: enqueue, schedule, status, dead letters, replay, lag, stats, topics, audit |
 //! | 2 | [`waitlist`] | the built-in catalog: payload types and their handlers |
 //! | 3 | [`gateway`] | the only home of axum: the HTTP surface |
 //! | 3 | [`worker`] | the pool that runs the jobs; it never names the gateway, nor the gateway it |

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use jobgate::domain::counters::Counters;
 use jobgate::domain::handler::{Handler, Job, Outcome};
 use jobgate::domain::snapshot::Board;
-use jobgate::operations::{AttemptLog, PauseWatch, Undertaker};
+use jobgate::operations::{AttemptLog, PauseWatch, Schedule, Undertaker};
 use jobgate::store::Database;
 use jobgate::worker::{Handlers, Pool, PoolSettings, Slots, WorkerParts};
 use tokio::sync::mpsc;
@@ -68,6 +68,13 @@ impl Running {
                 store.clone(),
                 Arc::clone(&backlog.clock),
                 &dlq_topic,
+            ),
+            schedule: Schedule::new(
+                Arc::clone(&catalog),
+                store.clone(),
+                Arc::default(),
+                Arc::clone(&backlog.clock),
+                "bench",
             ),
             attempts: AttemptLog::new(store, Arc::clone(&backlog.clock)),
             slots: Slots::new(SLOTS),

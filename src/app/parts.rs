@@ -22,7 +22,8 @@ use crate::gateway::{Metrics, Readiness, Services, UseCases};
 use crate::kafka::{Groups, KafkaSettings, Producer, Reader};
 use crate::mail::{MailSettings, MailTransport, Mailer};
 use crate::operations::{
-    AttemptLog, Enqueue, Indexer, PauseWatch, ReplayDesk, ReplayLetter, Undertaker,
+    AttemptLog, Enqueue, Indexer, PauseWatch, ReplayDesk, ReplayLetter, Schedule, Sender,
+    Undertaker,
 };
 use crate::store::Store;
 use crate::waitlist::email::EmailKind;
@@ -39,6 +40,8 @@ pub(super) struct Parts {
     pub(super) producer: Producer,
     pub(super) reader: Reader,
     pub(super) store: Store,
+    /// Puts jobs and retries off.
+    schedule: Schedule,
     /// What this process counts.
     counters: Arc<Counters>,
     /// Where the groups of this process put what they do now.
@@ -73,6 +76,13 @@ impl Parts {
         let producer = Producer::new(kafka.clone(), Arc::clone(&clock))?;
         let reader = Reader::new(kafka.clone())?;
         let ids = Arc::new(IdSource::new());
+        let schedule = Schedule::new(
+            Arc::clone(&catalog),
+            store.clone(),
+            Arc::clone(&ids),
+            Arc::clone(&clock),
+            &settings.producer,
+        );
         let counters = Arc::new(Counters::new(catalog.iter().map(|t| t.name.as_str())));
         let started_at_ms = clock.now_ms();
         let instance = format!("{}-{}", std::process::id(), ids.next(started_at_ms));
@@ -85,6 +95,7 @@ impl Parts {
             producer,
             reader,
             store,
+            schedule,
             counters,
             board: Board::default(),
             pauses,
@@ -107,6 +118,14 @@ impl Parts {
         )
     }
 
+    /// Sends what is due, with those of the other instances.
+    pub(super) fn sender(&self) -> Sender {
+        let (store, producer) = (self.store.clone(), self.producer.clone());
+        let (clock, counters) = (Arc::clone(&self.clock), Arc::clone(&self.counters));
+        Sender::new(store, producer, clock, counters, &self.instance)
+    }
+
+    /// Puts jobs off.
     /// Runs the jobs.
     pub(super) fn pool(&self, settings: &Settings) -> Pool {
         Pool {
@@ -143,6 +162,7 @@ impl Parts {
                 Arc::clone(&self.clock),
                 dlq_topic,
             ),
+            schedule: self.schedule.clone(),
             attempts: AttemptLog::new(self.store.clone(), Arc::clone(&self.clock)),
             slots: self.slots.clone(),
             board: self.board.clone(),
@@ -229,6 +249,7 @@ impl Parts {
         Services::new(UseCases {
             catalog: Arc::clone(&self.catalog),
             enqueue,
+            schedule: self.schedule.clone(),
             replay_letter: ReplayLetter::new(
                 operated.dead_letters.clone(),
                 self.producer.clone(),

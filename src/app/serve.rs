@@ -90,6 +90,8 @@ async fn run(
         (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
 
     parts.watch_kafka(&base_tasks, &base_stop).await;
+    // It takes what others have put off, as the workers take jobs.
+    worker_tasks.spawn(parts.sender().run(worker_stop.clone()));
     let pool = if settings.role.runs_jobs() {
         let started = parts.pool(settings).start(&worker_tasks, &worker_stop);
         let started = started.context("the workers could not be started")?;

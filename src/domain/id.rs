@@ -45,6 +45,17 @@ pub fn of_place(topic: &str, partition: i32, offset: i64) -> Uuid {
     Uuid::new_v5(&NAMESPACE, format!("{topic}/{partition}/{offset}").as_bytes())
 }
 
+/// The id of a retry that waits in the schedule: the same however often it is asked for.
+pub fn of_retry(group: &str, topic: &str, partition: i32, offset: i64, attempt: u32) -> Uuid {
+    let attempt = format!("retry {topic}/{partition}/{offset}/{attempt} {group}");
+    Uuid::new_v5(&NAMESPACE, attempt.as_bytes())
+}
+
+/// What the order of a topic's key is kept by: a name of fixed length for any bytes.
+pub fn of_lane(topic: &str, key: &[u8]) -> Uuid {
+    Uuid::new_v5(&NAMESPACE, &[b"lane ", topic.as_bytes(), b" ", key].concat())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

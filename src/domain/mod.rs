@@ -26,6 +26,7 @@ pub mod receipt;
 pub mod record;
 pub mod replay;
 pub mod retry;
+pub mod scheduled;
 pub mod schema;
 pub mod snapshot;
 pub mod speed;

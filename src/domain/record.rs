@@ -32,7 +32,10 @@ pub mod header {
     /// The number of the attempt that a record comes back for, from 1.
     pub const ATTEMPT: &str = "attempt";
 
-    const ALL: [&str; 11] = [
+    /// On a record that was to be sent at a later time: when it was due, RFC 3339.
+    pub const SCHEDULED_FOR: &str = "scheduled_for";
+
+    const ALL: [&str; 12] = [
         MESSAGE_ID,
         PRODUCED_AT,
         PRODUCER,
@@ -44,6 +47,7 @@ pub mod header {
         ORIGINAL_TOPIC,
         ERROR,
         ATTEMPT,
+        SCHEDULED_FOR,
     ];
 
     /// A name as records keep it: one of the above is not copied.

@@ -5,6 +5,10 @@ use super::snapshot::Now;
 /// What became of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobState {
+    /// It waits for its time: there is no record of it yet.
+    Scheduled,
+    /// It was cancelled before its time.
+    Cancelled,
     /// Its group has not finished it: it waits.
     Queued,
     /// An attempt runs.
@@ -25,6 +29,8 @@ impl JobState {
     /// The word on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Scheduled => "scheduled",
+            Self::Cancelled => "cancelled",
             Self::Queued => "queued",
             Self::Running => "running",
             Self::Retrying => "retrying",

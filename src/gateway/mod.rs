@@ -26,8 +26,8 @@ use axum::extract::FromRef;
 
 use crate::domain::catalog::Catalog;
 use crate::operations::{
-    Audit, DeadLetters, Enqueue, Lag, Pauses, ReplayLetter, Replays, ResetOffsets, Stats, Statuses,
-    Topics, Workers,
+    Audit, DeadLetters, Enqueue, Lag, Pauses, ReplayLetter, Replays, ResetOffsets, Schedule, Stats,
+    Statuses, Topics, Workers,
 };
 
 pub use openapi::document;
@@ -59,6 +59,8 @@ pub struct UseCases {
     pub catalog: Arc<Catalog>,
     /// Enqueue and publish.
     pub enqueue: Enqueue,
+    /// Put jobs off.
+    pub schedule: Schedule,
     /// List, read and discard dead letters.
     pub dead_letters: DeadLetters,
     /// Replay dead letters.

@@ -14,8 +14,8 @@ use crate::domain::catalog::{Catalog, RecordKind, RecordType};
     info(
         title = "jobgate",
         description = "Background jobs and events over HTTP, kept by Apache Kafka. A 202 or 201 \
-                       means that every in-sync replica has the record. Errors are RFC 9457 \
-                       problem documents.",
+                       means that every in-sync replica has the record, or, for a job that is \
+                       put off, that the database has it. Errors are RFC 9457 problem documents.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     tags(

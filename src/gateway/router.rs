@@ -17,10 +17,11 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::access::Routes;
 use super::endpoints::{
-    add_partitions, cancel_replay, discard_dead_letter, enqueue_job, get_catalog, get_dead_letter,
-    get_job_status, get_lag, get_metrics, get_replay, get_stats, get_topics, health, list_audit,
-    list_dead_letters, list_replays, list_workers, pause_type, publish_event,
-    rebuild_dead_letter_index, replay_dead_letter, reset_offsets, start_replay, validate_payload,
+    add_partitions, cancel_replay, cancel_scheduled_job, discard_dead_letter, enqueue_job,
+    get_catalog, get_dead_letter, get_job_status, get_lag, get_metrics, get_replay,
+    get_scheduled_job, get_stats, get_topics, health, list_audit, list_dead_letters, list_replays,
+    list_workers, pause_type, publish_event, rebuild_dead_letter_index, replay_dead_letter,
+    reset_offsets, start_replay, validate_payload,
 };
 use super::problem::Problem;
 use super::{Metrics, Readiness, Services, loopback, openapi};
@@ -34,6 +35,8 @@ pub(super) fn routes(verifier: Option<Arc<Verifier>>) -> Routes {
         .scoped(JobsWrite, routes!(validate_payload::validate_job))
         .scoped(JobsRead, routes!(get_job_status::get_job_status))
         .scoped(JobsRead, routes!(get_job_status::find_job))
+        .scoped(JobsRead, routes!(get_scheduled_job::get_scheduled_job))
+        .scoped(JobsWrite, routes!(cancel_scheduled_job::cancel_scheduled_job))
         .scoped(EventsWrite, routes!(publish_event::publish_event))
         .scoped(EventsWrite, routes!(validate_payload::validate_event))
         .any_caller(routes!(get_catalog::get_catalog))

@@ -20,6 +20,7 @@ mod replays;
 mod reporter;
 mod reset_offsets;
 mod retention;
+mod schedule;
 mod stats;
 mod status;
 mod topics;
@@ -42,6 +43,7 @@ pub use replays::{
 pub use reporter::Reporter;
 pub use reset_offsets::{ResetError, ResetOffsets, ResetPartition, ResetParts, ResetRequest};
 pub use retention::Sweeper;
+pub use schedule::{DELAY_LONGEST, Schedule, ScheduleError, ScheduledReceipt, Sender, When};
 pub use stats::{Instance, ProducerTotals, Report, Stats, StatsError, Totals};
 pub use status::{JobStatus, SEARCH_RECORDS_MAX, StatusError, Statuses};
 pub use topics::{PARTITIONS_MAX, TopicError, TopicView, Topics};

@@ -25,6 +25,10 @@ const ATTEMPTS: Duration = DAY.saturating_mul(400);
 /// dead letter, which is kept for another year.
 const CLAIMS: Duration = DAY.saturating_mul(800);
 
+/// Rows of the schedule that have come to their end: a job is found by them for as long as any
+/// topic of jobs of the built-in catalog keeps its record, and a little.
+const SCHEDULE: Duration = DAY.saturating_mul(40);
+
 /// How often it is looked.
 const EVERY: Duration = Duration::from_hours(1);
 const LEASE: &str = "retention";
@@ -79,6 +83,7 @@ impl Sweeper {
         self.exhaust(ATTEMPTS, |before_ms| store.sweep_attempts(before_ms)).await?;
         self.exhaust(REPLAYS, |before_ms| store.sweep_replays(before_ms)).await?;
         self.exhaust(LISTED_FOR, |before_ms| store.sweep_snapshots(before_ms)).await?;
+        self.exhaust(SCHEDULE, |before_ms| store.sweep_schedule(before_ms)).await?;
         self.exhaust(CLAIMS, |before_ms| store.sweep_claims(before_ms)).await
     }
 
@@ -108,6 +113,8 @@ mod tests {
     use super::*;
     use crate::domain::clock::ManualClock;
     use crate::domain::receipt::Place;
+    use crate::domain::record::Headers;
+    use crate::domain::scheduled::ScheduledRecord;
     use crate::store::Database;
 
     #[tokio::test]
@@ -120,14 +127,42 @@ mod tests {
         let letter = Place { topic: "waitlist.dlq".into(), partition: 0, offset: 0 };
         store.discard(&letter, id, "a test", 0, 0).await.unwrap();
         store.claim("g", id, 0).await.unwrap();
-        for (days, has_resolution, has_claim) in
-            [(365 + 30, true, true), (1, false, true), (404, false, true), (1, false, false)]
-        {
+        store.schedule(&waiting(id)).await.unwrap();
+        store.cancel_scheduled(id, None, 0).await.unwrap();
+        store.schedule(&waiting(Uuid::from_u128(2))).await.unwrap();
+        for (days, has_row, has_resolution, has_claim) in [
+            (40, true, true, true),
+            (1, false, true, true),
+            (365 + 30 - 41, false, true, true),
+            (1, false, false, true),
+            (404, false, false, true),
+            (1, false, false, false),
+        ] {
             clock.advance_ms(days * 86_400_000);
             sweeper.sweep().await.unwrap();
             let resolution = store.resolution(&letter, id).await.unwrap();
             assert_eq!(resolution.is_some(), has_resolution, "{days} days on");
             assert_eq!(store.is_claimed("g", id).await.unwrap(), has_claim, "{days} days on");
+            let row = store.scheduled(id).await.unwrap();
+            assert_eq!(row.is_some(), has_row, "{days} days on");
+        }
+        let waits = store.scheduled(Uuid::from_u128(2)).await.unwrap();
+        assert!(waits.is_some(), "what has not come to its end is never swept");
+    }
+
+    fn waiting(id: Uuid) -> ScheduledRecord {
+        ScheduledRecord {
+            id,
+            message_id: id,
+            type_name: "email.welcome".into(),
+            producer: "billing".into(),
+            topic: "waitlist.email.welcome".into(),
+            key: None,
+            value: None,
+            headers: Headers::new(),
+            due_ms: 0,
+            created_at_ms: 0,
+            retry: None,
         }
     }
 

@@ -1,5 +1,5 @@
-//! What became of a job: from its group's commit, the dead letters, the record itself and what
-//! the workers say of themselves. Nothing is written per job.
+//! What became of a job: from its group's commit, the dead letters, the schedule, the record
+//! itself and what the workers say of themselves. Nothing is written per job that is sent at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,16 +10,17 @@ use uuid::Uuid;
 use super::dead_letters::{DeadLetters, LetterError};
 use super::workers::Workers;
 use crate::domain::catalog::{Catalog, RecordType};
-use crate::domain::clock::SharedClock;
+use crate::domain::clock::{SharedClock, parse_rfc3339};
 use crate::domain::dispatch::PartitionId;
 use crate::domain::id::time_of;
 use crate::domain::offset_map::DoneRanges;
 use crate::domain::receipt::Place;
 use crate::domain::record::{Record, header};
+use crate::domain::scheduled::Stage;
 use crate::domain::snapshot::{LastError, Now, WorkerSnapshot};
 use crate::domain::status::{Above, Evidence, JobState, is_reset_over, last_way_back_ms};
 use crate::kafka::{Groups, KafkaFault, Reader, Searched, Span, Step};
-use crate::store::{IndexedLetter, Resolution, Store, StoreError};
+use crate::store::{IndexedLetter, Resolution, ScheduledRow, Store, StoreError};
 
 /// How long an answer may take in all, the search for an id included.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -33,6 +34,10 @@ const SEARCH_BEFORE_MS: i64 = 1_000;
 /// Behind a record that is this much younger than the id, the id is not to be expected: the
 /// producer gives a record up after half of it.
 const SEARCH_BEHIND_MS: i64 = 60_000;
+
+/// How many retries of a record are followed, each a record of its own: more than any retry
+/// policy has attempts.
+const RETRIES_FOLLOWED_MAX: usize = 20;
 
 /// Why a status cannot be told.
 #[derive(Debug, Error)]
@@ -77,8 +82,10 @@ pub struct JobStatus {
     pub id: Option<Uuid>,
     /// Its type.
     pub type_name: String,
-    /// Where it stands.
-    pub place: Place,
+    /// The topic of its type.
+    pub topic: String,
+    /// Where it stands; none as long as it has no record.
+    pub place: Option<Place>,
     /// Whose it is.
     pub group: String,
     /// Who sent it; none where the record is gone or says nothing.
@@ -97,6 +104,8 @@ pub struct JobStatus {
     pub last_error: Option<LastError>,
     /// Milliseconds since the epoch: the record's timestamp.
     pub produced_at_ms: Option<i64>,
+    /// When it is due or was, if it was put off: milliseconds since the epoch.
+    pub scheduled_for_ms: Option<i64>,
     /// Its dead letter, and what was done with that.
     pub letter: Option<(IndexedLetter, Option<Resolution>)>,
 }
@@ -134,19 +143,95 @@ impl Statuses {
         partition: i32,
         offset: i64,
     ) -> Result<JobStatus, StatusError> {
-        let status = self.work_out(record_type, partition, offset);
+        let status = self.follow(record_type, partition, offset);
         tokio::time::timeout(DEADLINE, status).await.map_err(|_| StatusError::TimedOut)?
     }
 
-    /// What became of the record with this id, found by the time inside it.
+    /// What became of the job with this id: of one that was put off the schedule tells where it
+    /// is, the record of any other is found by the time inside the id.
     pub async fn find(&self, id: Uuid) -> Result<JobStatus, StatusError> {
         let found = async {
+            // A job that was sent at once can be found without the schedule.
+            let row = self.store.scheduled(id).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "an id is not looked up in the schedule");
+                None
+            });
+            if let Some(row) = row {
+                return self.of_scheduled(row).await;
+            }
             let record = self.search(id).await?;
             let Place { topic, partition, offset } = record.place;
             let record_type = self.catalog.by_topic(&topic).ok_or(StatusError::UnknownId(id))?;
-            self.work_out(record_type, partition, offset).await
+            self.follow(record_type, partition, offset).await
         };
         tokio::time::timeout(DEADLINE, found).await.map_err(|_| StatusError::TimedOut)?
+    }
+
+    /// What became of a job that was put off; of one that was sent, the state of its record.
+    pub async fn scheduled(&self, row: ScheduledRow) -> Result<JobState, StatusError> {
+        let status = tokio::time::timeout(DEADLINE, self.of_scheduled(row)).await;
+        Ok(status.map_err(|_| StatusError::TimedOut)??.state)
+    }
+
+    async fn of_scheduled(&self, row: ScheduledRow) -> Result<JobStatus, StatusError> {
+        let id = row.message_id;
+        let record_type = self.catalog.by_name(&row.type_name).ok_or(StatusError::UnknownId(id))?;
+        let state = match row.stage {
+            Stage::Sent { place: Place { partition, offset, .. }, .. } => {
+                let status = self.follow(record_type, partition, offset).await?;
+                return Ok(JobStatus {
+                    id: status.id.or(Some(id)),
+                    producer: status.producer.or(Some(row.producer)),
+                    scheduled_for_ms: status.scheduled_for_ms.or(Some(row.due_ms)),
+                    ..status
+                });
+            }
+            Stage::Cancelled { .. } => JobState::Cancelled,
+            Stage::Waiting | Stage::OnItsWay => JobState::Scheduled,
+        };
+        Ok(JobStatus {
+            id: Some(id),
+            type_name: row.type_name,
+            topic: row.topic,
+            place: None,
+            group: record_type.group.clone(),
+            producer: Some(row.producer),
+            key: row.key.and_then(|key| String::from_utf8(key).ok()),
+            state,
+            attempts: None,
+            started_at_ms: None,
+            next_attempt_at_ms: None,
+            last_error: None,
+            produced_at_ms: None,
+            scheduled_for_ms: Some(row.due_ms),
+            letter: None,
+        })
+    }
+
+    /// What became of the record at this place, and of the retries that it was put off for: a
+    /// group that puts a record off passes it, as if it had succeeded.
+    async fn follow(
+        &self,
+        record_type: &RecordType,
+        partition: i32,
+        offset: i64,
+    ) -> Result<JobStatus, StatusError> {
+        let mut status = self.work_out(record_type, partition, offset).await?;
+        let mut last = status.place.clone();
+        for _ in 0..RETRIES_FOLLOWED_MAX {
+            let Some(place) = last.filter(|_| status.state == JobState::Succeeded) else { break };
+            let Some(retry) = self.store.retry_of(&record_type.group, &place).await? else { break };
+            status.scheduled_for_ms = Some(retry.due_ms);
+            let Stage::Sent { place, .. } = retry.stage else {
+                status.state = JobState::Scheduled;
+                break;
+            };
+            let later = self.work_out(record_type, place.partition, place.offset).await?;
+            let JobStatus { state, attempts, letter, .. } = later;
+            status = JobStatus { state, attempts, letter, ..status };
+            last = Some(place);
+        }
+        Ok(status)
     }
 
     async fn work_out(
@@ -293,7 +378,8 @@ fn describe(
     JobStatus {
         id: record.map(Record::message_id).or(lettered.map(|letter| letter.message_id)),
         type_name: record_type.name.clone(),
-        place,
+        topic: place.topic.to_string(),
+        place: Some(place),
         group: record_type.group.clone(),
         producer: None,
         key: key.or_else(|| lettered.and_then(|letter| letter.original_key.clone())),
@@ -305,6 +391,8 @@ fn describe(
         produced_at_ms: record
             .and_then(|record| record.timestamp_ms)
             .or_else(|| lettered.and_then(|letter| letter.original_time_ms)),
+        scheduled_for_ms: record
+            .and_then(|record| parse_rfc3339(record.headers.text(header::SCHEDULED_FOR)?)),
         letter,
     }
 }

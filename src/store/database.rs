@@ -12,7 +12,7 @@ use thiserror::Error;
 use url::Url;
 
 use super::limited::Pool;
-use super::{Store, StoreError};
+use super::{Bell, Store, StoreError};
 
 /// How long a connection may be waited for. Shorter than the deadline of an HTTP answer.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -128,7 +128,7 @@ impl Database {
                     .await?;
                 migrate(&pool).await?;
                 let pool = Pool::new(pool);
-                Ok(Store { reader: pool.clone(), writer: pool })
+                Ok(Store { reader: pool.clone(), writer: pool, bell: Bell::default() })
             }
         }
     }
@@ -148,7 +148,7 @@ async fn open_sqlite(path: &Path) -> Result<Store, StoreError> {
     let writer = sqlite_pool(1).connect(&url).await?;
     migrate(&writer).await?;
     let reader = sqlite_pool(SQLITE_READERS_MAX).connect(&url).await?;
-    Ok(Store { reader: Pool::new(reader), writer: Pool::new(writer) })
+    Ok(Store { reader: Pool::new(reader), writer: Pool::new(writer), bell: Bell::default() })
 }
 
 async fn migrate(pool: &AnyPool) -> Result<(), StoreError> {

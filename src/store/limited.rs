@@ -153,7 +153,7 @@ impl<'c> Executor<'c> for &'c mut OpenTransaction {
 type Rows<'e> = BoxStream<'e, Result<Either<AnyQueryResult, AnyRow>, Error>>;
 
 async fn limited<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    tokio::time::timeout(STATEMENT_MAX, work).await.map_err(|_| too_slow())?
+    tokio::time::timeout(STATEMENT_MAX, work).await.map_err(|_| too_slow(STATEMENT_MAX))?
 }
 
 /// The limit holds for the statement, not for each of its rows.
@@ -165,14 +165,14 @@ fn limited_rows(rows: Rows<'_>) -> Rows<'_> {
             Ok(Some(Ok(row))) => Some((Ok(row), Some(rows))),
             Ok(Some(Err(error))) => Some((Err(error), None)),
             Ok(None) => None,
-            Err(_) => Some((Err(too_slow()), None)),
+            Err(_) => Some((Err(too_slow(STATEMENT_MAX)), None)),
         }
     });
     rows.boxed()
 }
 
-fn too_slow() -> Error {
-    let said = format!("no answer within {} s", STATEMENT_MAX.as_secs());
+pub(super) fn too_slow(limit: Duration) -> Error {
+    let said = format!("no answer within {} s", limit.as_secs());
     Error::Io(io::Error::new(io::ErrorKind::TimedOut, said))
 }
 

@@ -21,6 +21,7 @@ mod pauses;
 mod replays;
 mod resolutions;
 mod retention;
+mod schedule;
 mod snapshots;
 
 use limited::Pool;
@@ -36,6 +37,9 @@ pub use dead_letters::{
 pub use instance_counters::{InstanceRow, PAST};
 pub use replays::{ReplayFailure, ReplayProgress, ReplayRow};
 pub use resolutions::{Claim, Resolution};
+pub use schedule::{
+    Bell, Cancelled, ClaimLimits, DueRow, GivenBack, NotScheduled, ScheduledRow, SentRow,
+};
 pub use snapshots::{SnapshotRow, WorkerCursor};
 
 /// The database did not do what it was asked.
@@ -62,6 +66,8 @@ pub struct Store {
     /// SQLite has one writer: waiting in this pool is fair, waiting for its lock is not. On
     /// PostgreSQL it is the same pool.
     writer: Pool,
+    /// Wakes the sender of the schedule.
+    bell: Bell,
 }
 
 impl Store {

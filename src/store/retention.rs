@@ -95,6 +95,17 @@ impl Store {
         .await
     }
 
+    /// Forgets rows of the schedule that were sent or cancelled before this time. Returns
+    /// whether there may be more.
+    pub async fn sweep_schedule(&self, before_ms: i64) -> Result<bool, StoreError> {
+        self.sweep(
+            "DELETE FROM schedule
+             WHERE id IN (SELECT id FROM schedule WHERE ended_at_ms < $1 LIMIT $2)",
+            before_ms,
+        )
+        .await
+    }
+
     async fn sweep(&self, sql: &'static str, before_ms: i64) -> Result<bool, StoreError> {
         let done = sqlx::query(sql).bind(before_ms).bind(ROWS_MAX).execute(&self.writer).await?;
         Ok(done.rows_affected() >= ROWS_MAX.unsigned_abs())

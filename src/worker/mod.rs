@@ -32,7 +32,7 @@ use crate::domain::dispatch::Limits;
 use crate::domain::handler::Handler;
 use crate::domain::snapshot::Board;
 use crate::kafka::{KafkaFault, KafkaSettings};
-use crate::operations::{AttemptLog, PausedTypes, Undertaker};
+use crate::operations::{AttemptLog, PausedTypes, Schedule, Undertaker};
 use group::{Charge, Group};
 pub use replays::ReplayRunner;
 pub use slots::Slots;
@@ -113,6 +113,8 @@ pub struct WorkerParts {
     pub handlers: Arc<Handlers>,
     /// Buries what fails.
     pub undertaker: Undertaker,
+    /// Brings back what waits long for its next attempt.
+    pub schedule: Schedule,
     /// Remembers attempts over a restart.
     pub attempts: AttemptLog,
     /// The places of the process.
@@ -193,8 +195,11 @@ impl Pool {
         let lost = CancellationToken::new();
         let mut joined = Vec::with_capacity(groups.len());
         for (name, types) in groups {
-            let terms =
-                GroupTerms { group: name.to_owned(), undertaker: self.parts.undertaker.clone() };
+            let terms = GroupTerms {
+                group: name.to_owned(),
+                undertaker: self.parts.undertaker.clone(),
+                schedule: self.parts.schedule.clone(),
+            };
             let charge = Charge {
                 group: name.to_owned(),
                 scope: name.into(),

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::handler::Failure;
 use crate::domain::record::Record;
 use crate::domain::replay::Fate;
-use crate::operations::Undertaker;
+use crate::operations::{Schedule, Undertaker};
 
 /// What is to be done with a record that has arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +69,7 @@ pub(super) trait Terms: Send + Sync + 'static {
 pub(super) struct GroupTerms {
     pub(super) group: String,
     pub(super) undertaker: Undertaker,
+    pub(super) schedule: Schedule,
 }
 
 impl Terms for GroupTerms {
@@ -88,11 +89,11 @@ impl Terms for GroupTerms {
 
     fn postpone<'a>(
         &'a self,
-        _record: &'a Record,
-        _attempts: u32,
-        _at_ms: i64,
-        _stop: &'a CancellationToken,
+        record: &'a Record,
+        attempts: u32,
+        at_ms: i64,
+        stop: &'a CancellationToken,
     ) -> BoxFuture<'a, bool> {
-        Box::pin(std::future::ready(false))
+        Box::pin(self.schedule.postpone_until(record, (&self.group, attempts), at_ms, stop))
     }
 }

@@ -39,7 +39,7 @@ enum Rule {
 use Rule::{AnyToken, Open, Scope};
 
 /// Every endpoint, whom it serves, and what it answers to `{}` from such a caller.
-const RULES: [(&str, &str, Rule, u16); 30] = [
+const RULES: [(&str, &str, Rule, u16); 32] = [
     ("POST", "/jobs/{type}", Scope("jobs:write"), 422),
     ("POST", "/jobs/{type}/validate", Scope("jobs:write"), 422),
     ("POST", "/events/{topic}", Scope("events:write"), 422),
@@ -52,6 +52,8 @@ const RULES: [(&str, &str, Rule, u16); 30] = [
     ("POST", "/admin/dlq/index/rebuild", Scope("admin:write"), 202),
     ("GET", "/jobs/{type}/{partition}/{offset}", Scope("jobs:read"), 404),
     ("GET", "/jobs/by-id/{id}", Scope("jobs:read"), 404),
+    ("GET", "/jobs/scheduled/{id}", Scope("jobs:read"), 404),
+    ("DELETE", "/jobs/scheduled/{id}", Scope("jobs:write"), 404),
     ("GET", "/admin/lag", Scope("admin:read"), 200),
     ("GET", "/admin/lag/{group}", Scope("admin:read"), 404),
     ("GET", "/admin/stats", Scope("admin:read"), 200),
@@ -102,6 +104,7 @@ async fn every_endpoint_asks_for_its_scope() {
     forged::a_token_stands_in_one_place(&jobgate).await;
     a_large_body_without_a_token_is_answered(&jobgate).await;
     the_caller_is_the_producer(&jobgate).await;
+    a_delayed_job_is_its_caller_s_alone(&jobgate).await;
     public_keys_work(&jobgate.brokers()).await;
 }
 
@@ -299,6 +302,40 @@ async fn another_caller_s_job_is_as_unknown_as_none(jobgate: &Jobgate, receipt: 
     let (_, of_nobody) = ask(&place(9_999)).await;
     let shown = of_another.to_string().replace(&format!("/{offset},"), "/9999,");
     assert_eq!(shown, of_nobody.to_string());
+}
+
+/// Another caller can neither see nor cancel it, nor tell that it is there.
+async fn a_delayed_job_is_its_caller_s_alone(jobgate: &Jobgate) {
+    let scope = "jobs:write jobs:read";
+    let own = minted(&["--sub", "billing service", "--scope", scope]);
+    let other = minted(&["--sub", "another service", "--scope", scope]);
+    let operator = minted(&["--sub", "an operator", "--scope", "jobs:read admin:read"]);
+    let ask = async |method: Method, path: &str, token: &str| {
+        let request = jobgate.client().request(method, jobgate.url(path)).bearer_auth(token);
+        jobgate.send(request).await
+    };
+    let url = jobgate.url("/jobs/email.verification?delay=1h");
+    let request = jobgate.client().post(url).bearer_auth(&own);
+    let answer = jobgate.send(request.json(&verification(&uuid(), &uuid()))).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
+    let (id, never) = (text(&answer.json()["id"]).to_owned(), uuid());
+    for path in ["/jobs/scheduled/", "/jobs/by-id/"] {
+        for method in [Method::GET, Method::DELETE] {
+            if method == Method::DELETE && path == "/jobs/by-id/" {
+                continue;
+            }
+            let of_another = ask(method.clone(), &format!("{path}{id}"), &other).await;
+            let of_nobody = ask(method.clone(), &format!("{path}{never}"), &other).await;
+            assert_eq!(of_another.status, StatusCode::NOT_FOUND, "{method} {path}");
+            assert_eq!(of_another.text.replace(&id, &never), of_nobody.text, "{method} {path}");
+        }
+        for token in [&own, &operator] {
+            let answer = ask(Method::GET, &format!("{path}{id}"), token).await;
+            assert_eq!(answer.json()["state"], "scheduled", "{path}");
+        }
+    }
+    let cancelled = ask(Method::DELETE, &format!("/jobs/scheduled/{id}"), &own).await;
+    assert_eq!(cancelled.json()["state"], "cancelled", "{}", cancelled.text);
 }
 
 fn text(value: &Value) -> &str {

@@ -104,9 +104,10 @@ async fn what_is_not_understood(jobgate: &Jobgate) {
         ("POST", partitions, &json, "[20]", 400, "invalid-request", "Send"),
         ("POST", offsets, &json, &many, 422, "invalid-payload", "1 fault"),
         // A job that was to wait must never run at once.
+        ("POST", "/jobs/email.verification?delay=soon", &json, &good, 400, "invalid-query", "10m"),
         (
             "POST",
-            "/jobs/email.verification?delay=10m",
+            "/jobs/email.verification?dealy=1m",
             &json,
             &good,
             400,
@@ -115,12 +116,12 @@ async fn what_is_not_understood(jobgate: &Jobgate) {
         ),
         (
             "POST",
-            "/jobs/email.verification?run_at=2030-01-01T00:00:00Z",
+            "/events/user.signup?delay=10m",
             &json,
             &good,
             400,
             "unknown-query-parameter",
-            "",
+            "put off",
         ),
         ("POST", "/events/user.signup?x=1", &json, &good, 400, "unknown-query-parameter", ""),
         // A request that was to be written once must never be written twice.

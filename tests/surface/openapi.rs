@@ -10,7 +10,7 @@ use crate::harness::{Jobgate, Options};
 use crate::support::run_to_end;
 
 /// Every route, as the router lists them.
-const ROUTES: [(&str, &str); 30] = [
+const ROUTES: [(&str, &str); 32] = [
     ("post", "/jobs/{type}"),
     ("post", "/jobs/{type}/validate"),
     ("post", "/events/{topic}"),
@@ -23,6 +23,8 @@ const ROUTES: [(&str, &str); 30] = [
     ("post", "/admin/dlq/index/rebuild"),
     ("get", "/jobs/{type}/{partition}/{offset}"),
     ("get", "/jobs/by-id/{id}"),
+    ("get", "/jobs/scheduled/{id}"),
+    ("delete", "/jobs/scheduled/{id}"),
     ("get", "/admin/lag"),
     ("get", "/admin/lag/{group}"),
     ("get", "/admin/stats"),

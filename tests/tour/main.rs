@@ -44,6 +44,10 @@ async fn the_readme_s_tour_does_what_it_says() {
             }
             "list" => wait_for_letter(&jobgate, "open").await,
             "resolved" => wait_for_letter(&jobgate, "resolved").await,
+            "stand" => {
+                let id = json(&printed["later"])["id"].clone();
+                jobgate.mail(id.as_str().expect("an id")).await;
+            }
             _ => {}
         }
         printed.insert(name, shell.run(&block).await);
@@ -55,6 +59,14 @@ async fn the_readme_s_tour_does_what_it_says() {
     let mail = jobgate.mail(first["id"].as_str().expect("an id")).await;
     assert_mail(&mail, &first["id"], "https://example.com/verify/1");
     assert!(printed["mail"].contains("To: ada@example.com"), "{}", printed["mail"]);
+
+    let later = json(&printed["later"]);
+    assert_eq!(later["type"], "email.verification");
+    let waits = json(&printed["waits"]);
+    assert_eq!((&waits["id"], &waits["state"]), (&later["id"], &"scheduled".into()), "{waits}");
+    assert_eq!(waits["scheduled_for"], later["scheduled_for"]);
+    let mail = jobgate.mail(later["id"].as_str().expect("an id")).await;
+    assert_mail(&mail, &later["id"], "https://example.com/verify/3");
 
     let refused = json(&printed["refused"]);
     assert_eq!(refused["status"], 422);
@@ -83,7 +95,7 @@ async fn the_readme_s_tour_does_what_it_says() {
     let (lag, stats) = printed["stand"].split_once("}{").expect("two answers");
     let lag = json(&format!("{lag}}}"));
     assert_eq!(lag["groups"][0]["group"], "email-workers");
-    assert_eq!(json(&format!("{{{stats}"))["types"]["email.verification"]["enqueued"], 2);
+    assert_eq!(json(&format!("{{{stats}"))["types"]["email.verification"]["enqueued"], 3);
 
     assert_eq!(json(&printed["event"])["topic"], "waitlist.events.user.signup");
     assert!(printed["catalog"].contains("\"total\":14"), "{}", printed["catalog"]);

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::super::Services;
 use super::super::problem::Problem;
+use super::later::{record_url, status_url};
 use super::list_workers::LastErrorBody;
 use super::produce::unknown_type;
 use crate::auth::{self, Scope};
@@ -26,17 +27,18 @@ pub(in super::super) struct JobStatusBody {
     type_name: String,
     /// The topic.
     topic: String,
-    /// The partition.
-    partition: i32,
-    /// The offset.
-    offset: i64,
+    /// The partition; null as long as it has no record.
+    partition: Option<i32>,
+    /// The offset; null as long as it has no record.
+    offset: Option<i64>,
     /// The key, where it is known and text.
     key: Option<String>,
     /// The group that runs it.
     group: String,
     /// `queued` (waits), `running`, `retrying` (has failed, and waits for its next attempt),
     /// `succeeded`, `dead_lettered`, `skipped` (an offset reset went over it, or it is for another group), `expired`
-    /// (retention took it before it was run).
+    /// (retention took it before it was run), `scheduled` (it, or its next attempt, waits for its
+    /// time), `cancelled` (before its time).
     #[schema(example = "succeeded")]
     state: &'static str,
     /// Attempts that were made, the one that runs included; null where nothing tells.
@@ -52,6 +54,9 @@ pub(in super::super) struct JobStatusBody {
     last_error: Option<LastErrorBody>,
     /// RFC 3339: the record's timestamp.
     produced_at: Option<String>,
+    /// RFC 3339: when it, or its next attempt, is due or was; absent where it was not put off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scheduled_for: Option<String>,
     /// Where to ask again.
     status_url: String,
     /// Its dead letter, where it is one.
@@ -87,16 +92,18 @@ impl From<JobStatus> for JobStatusBody {
             state: letter.state.as_str(),
             replayed_as: resolution
                 .and_then(|resolution| resolution.receipt)
-                .map(|place| format!("/jobs/{type_name}/{}/{}", place.partition, place.offset)),
+                .map(|place| record_url(&type_name, &place)),
         });
-        let (partition, offset) = (status.place.partition, status.place.offset);
+        let place = status.place.as_ref();
+        let of_record = place.map(|place| record_url(&type_name, place));
+        let of_schedule = || status.id.map(status_url);
         Self {
             id: status.id,
-            status_url: format!("/jobs/{type_name}/{partition}/{offset}"),
+            status_url: of_record.or_else(of_schedule).unwrap_or_default(),
             type_name,
-            topic: status.place.topic.to_string(),
-            partition,
-            offset,
+            topic: status.topic,
+            partition: place.map(|place| place.partition),
+            offset: place.map(|place| place.offset),
             key: status.key,
             group: status.group,
             state: status.state.as_str(),
@@ -105,6 +112,7 @@ impl From<JobStatus> for JobStatusBody {
             next_attempt_at: status.next_attempt_at_ms.map(rfc3339),
             last_error: status.last_error.map(LastErrorBody::from),
             produced_at: status.produced_at_ms.map(rfc3339),
+            scheduled_for: status.scheduled_for_ms.map(rfc3339),
             dead_letter,
         }
     }
@@ -145,18 +153,17 @@ pub(in super::super) async fn get_job_status(
     })?;
     let record_type = services.catalog.by_name(&name).ok_or_else(|| unknown_type(&name))?;
     let status = services.statuses.get(record_type, partition, offset).await?;
-    let not_there = |status: JobStatus| {
-        let topic = status.place.topic;
-        StatusError::NotFound { topic: topic.to_string(), partition, offset }
-    };
+    let not_there =
+        |status: JobStatus| StatusError::NotFound { topic: status.topic, partition, offset };
     Ok(Json(shown_to(caller.as_deref(), status, not_there)?.into()))
 }
 
 /// Find a job by its id
 ///
-/// Found by the time inside the `UUIDv7`, in every topic, without an index: at most 10,000
-/// records of each partition are read, for at most 2 s. It finds the record that had the id
-/// first, not its replays.
+/// A job that was put off is found in the schedule, before and after it was sent. The record of
+/// any other is found by the time inside the `UUIDv7`, in every topic, without an index: at most
+/// 10,000 records of each partition are read, for at most 2 s. It finds the record that had the
+/// id first, not its replays.
 #[utoipa::path(
     get,
     path = "/jobs/by-id/{id}",
@@ -188,9 +195,13 @@ fn shown_to(
     status: JobStatus,
     not_there: impl FnOnce(JobStatus) -> StatusError,
 ) -> Result<JobStatus, Problem> {
-    let is_shown = caller.is_none_or(|caller| {
-        caller.scopes.contains(Scope::AdminRead)
-            || status.producer.as_deref() == Some(caller.name.as_str())
-    });
+    let is_shown = may_see(caller, status.producer.as_deref());
     if is_shown { Ok(status) } else { Err(not_there(status).into()) }
+}
+
+/// Whether a caller is shown what this producer has sent.
+pub(super) fn may_see(caller: Option<&auth::Caller>, producer: Option<&str>) -> bool {
+    caller.is_none_or(|caller| {
+        caller.scopes.contains(Scope::AdminRead) || producer == Some(caller.name.as_str())
+    })
 }

@@ -2,6 +2,7 @@
 
 pub(super) mod add_partitions;
 pub(super) mod cancel_replay;
+pub(super) mod cancel_scheduled_job;
 pub(super) mod discard_dead_letter;
 pub(super) mod enqueue_job;
 pub(super) mod get_catalog;
@@ -10,6 +11,7 @@ pub(super) mod get_job_status;
 pub(super) mod get_lag;
 pub(super) mod get_metrics;
 pub(super) mod get_replay;
+pub(super) mod get_scheduled_job;
 pub(super) mod get_stats;
 pub(super) mod get_topics;
 pub(super) mod health;
@@ -24,6 +26,8 @@ pub(super) mod replay_dead_letter;
 pub(super) mod reset_offsets;
 pub(super) mod start_replay;
 pub(super) mod validate_payload;
+
+pub(super) mod later;
 
 mod edge;
 mod letter;

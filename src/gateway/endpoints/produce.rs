@@ -6,9 +6,11 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::super::problem::Problem;
+use super::later::LaterQuery;
 use crate::domain::clock::rfc3339;
 use crate::domain::fault::quoted;
 use crate::domain::receipt::Receipt;
+use crate::operations::When;
 
 /// Proof that the record is durable, and where it stands.
 #[derive(Debug, Serialize, ToSchema)]
@@ -46,15 +48,30 @@ impl From<Receipt> for ReceiptBody {
     }
 }
 
-/// Refuses options that this build does not know. Ignoring one would be a lie: a job that
-/// was to be delayed would run now, a request that was to be deduplicated would not be.
-pub(super) fn refuse_unknown_options(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+/// When the job of a request is to run; none for at once. Options that this build does not know
+/// are refused: ignoring one would be a lie.
+pub(super) fn when(uri: &Uri, headers: &HeaderMap) -> Result<Option<When>, Problem> {
+    refuse_unknown_headers(headers)?;
+    match uri.query() {
+        None | Some("") => Ok(None),
+        Some(_) => LaterQuery::read(uri).map(Some),
+    }
+}
+
+/// An event has happened: it takes no options. One that was to be delayed would be published
+/// now, a request that was to be deduplicated would not be.
+pub(super) fn refuse_options(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     if uri.query().is_some_and(|query| !query.is_empty()) {
         return Err(Problem::bad_request(
             "unknown-query-parameter",
-            "This path takes no query parameters",
+            "This path takes no query parameters: an event has happened, and cannot be put off \
+             with delay or run_at as a job can",
         ));
     }
+    refuse_unknown_headers(headers)
+}
+
+fn refuse_unknown_headers(headers: &HeaderMap) -> Result<(), Problem> {
     if headers.contains_key("idempotency-key") {
         return Err(Problem::not_implemented(
             "Idempotency-Key is not honoured yet; nothing was written. Send the request without it",

@@ -8,7 +8,7 @@ use axum::{Extension, Json};
 use super::super::Services;
 use super::super::body::JsonBody;
 use super::super::problem::Problem;
-use super::produce::{ReceiptBody, refuse_unknown_options, unknown_type};
+use super::produce::{ReceiptBody, refuse_options, unknown_type};
 use crate::auth::Caller;
 
 /// Publish an event
@@ -40,7 +40,7 @@ pub(in super::super) async fn publish_event(
     JsonBody(body): JsonBody,
 ) -> Result<impl IntoResponse, Problem> {
     let record_type = services.catalog.event(&name).ok_or_else(|| unknown_type(&name))?;
-    refuse_unknown_options(&uri, &headers)?;
+    refuse_options(&uri, &headers)?;
     let accepted = record_type.accept(&body)?;
     let producer = caller.as_deref().map(|caller| caller.name.as_str());
     let receipt = services.enqueue.enqueue(record_type, accepted, producer).await?;

@@ -2,13 +2,15 @@
 
 use axum::http::StatusCode;
 
+use super::super::endpoints::later::record_url;
 use super::Problem;
 use crate::domain::catalog::Refusal;
 use crate::domain::fault::{Fault, quoted};
 use crate::kafka::KafkaFault;
 use crate::operations::{
     EdgeError, EnqueueError, LagError, LetterError, OPEN_REPLAYS_MAX, ReplayError,
-    ReplayLetterError, ResetError, SEARCH_RECORDS_MAX, StatsError, StatusError, TopicError,
+    ReplayLetterError, ResetError, SEARCH_RECORDS_MAX, ScheduleError, StatsError, StatusError,
+    TopicError,
 };
 use crate::store::StoreError;
 
@@ -52,7 +54,51 @@ impl From<EnqueueError> for Problem {
                      reason in the log",
                 )
             }
-            EnqueueError::OutcomeUnknown { id } => Self::outcome_unknown(id),
+            EnqueueError::OutcomeUnknown { id } => Self::outcome_unknown(
+                id,
+                "Kafka did not acknowledge the record in time: it may have been written, or may \
+                 still be, under this id. Sending the request again may write it twice",
+            ),
+        }
+    }
+}
+
+impl From<ScheduleError> for Problem {
+    fn from(error: ScheduleError) -> Self {
+        match error {
+            ScheduleError::NoDelay | ScheduleError::TooFar => {
+                Self::bad_request("invalid-query", format!("The time cannot be taken: {error}"))
+            }
+            ScheduleError::NotTaken(source) => {
+                tracing::error!(error = %source, cause = ?source, "database");
+                Self::unavailable(
+                    "database-unavailable",
+                    "The database, which keeps a job until its time, cannot be used; nothing was \
+                     accepted. Send the request again later",
+                )
+            }
+            ScheduleError::OutcomeUnknown { id } => Self::outcome_unknown(
+                id,
+                "The database did not say in time what became of the job: it may have been \
+                 accepted, under this id; GET /jobs/scheduled/{id} tells. Sending the request \
+                 again may have it run twice",
+            ),
+            ScheduleError::Unknown(id) => Self::not_found(
+                "unknown-id",
+                format!(
+                    "There is no delayed job with the id {id} (any more); of one that was sent at \
+                     once ask GET /jobs/by-id/{{id}}"
+                ),
+            ),
+            ScheduleError::OnItsWay(id) => Self::conflict(
+                "job-on-its-way",
+                format!("{id} is being sent, or may have been; it cannot be taken back"),
+            ),
+            ScheduleError::Sent { type_name, place } => {
+                let record = record_url(&type_name, &place);
+                Self::conflict("job-sent", format!("It was sent; its record is at {record}"))
+            }
+            ScheduleError::Store(error) => error.into(),
         }
     }
 }

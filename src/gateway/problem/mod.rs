@@ -227,15 +227,8 @@ impl Problem {
         )
     }
 
-    fn outcome_unknown(id: Uuid) -> Self {
-        let problem = Self::new(
-            StatusCode::GATEWAY_TIMEOUT,
-            "outcome-unknown",
-            "The outcome is unknown",
-            "Kafka did not acknowledge the record in time: it may have been written, or may \
-             still be, under this id. Sending the request again may write it twice",
-        );
-        Self { id: Some(id), ..problem }
+    fn outcome_unknown(id: Uuid, detail: &'static str) -> Self {
+        Self { id: Some(id), ..Self::unknown_change(detail) }
     }
 }
 

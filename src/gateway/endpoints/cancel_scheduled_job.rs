@@ -1,0 +1,38 @@
+//! `DELETE /jobs/scheduled/{id}`: cancel a job that was put off.
+
+use axum::extract::{Path, State};
+use axum::{Extension, Json};
+
+use super::super::Services;
+use super::super::problem::Problem;
+use super::later::{ScheduledJobBody, scheduled_id};
+use crate::auth;
+use crate::domain::status::JobState;
+
+/// Cancel a delayed job
+///
+/// A 200 means that nobody will ever send it. Once it is being sent, or may have been, it cannot
+/// be taken back any more. A caller cancels what it has put off itself; cancelling twice is no
+/// error.
+#[utoipa::path(
+    delete,
+    path = "/jobs/scheduled/{id}",
+    tag = "producing",
+    params(("id" = String, Path, description = "The id in the receipt")),
+    responses(
+        (status = 200, description = "It will never run", body = ScheduledJobBody),
+        (status = 404, description = "No delayed job of this caller has this id", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It is on its way (`job-on-its-way`), or was sent (`job-sent`; the problem names its record)", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database cannot answer; ask again", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(in super::super) async fn cancel_scheduled_job(
+    State(services): State<Services>,
+    caller: Option<Extension<auth::Caller>>,
+    Path(id): Path<String>,
+) -> Result<Json<ScheduledJobBody>, Problem> {
+    let id = scheduled_id(&id)?;
+    let producer = caller.as_deref().map(|caller| caller.name.as_str());
+    let row = services.schedule.cancel(id, producer).await?;
+    Ok(Json(ScheduledJobBody::new(row, JobState::Cancelled)))
+}

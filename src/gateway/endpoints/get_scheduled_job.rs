@@ -1,0 +1,41 @@
+//! `GET /jobs/scheduled/{id}`: a job that was put off.
+
+use axum::extract::{Path, State};
+use axum::{Extension, Json};
+
+use super::super::Services;
+use super::super::problem::Problem;
+use super::get_job_status::may_see;
+use super::later::{ScheduledJobBody, scheduled_id};
+use crate::auth;
+use crate::operations::ScheduleError;
+
+/// What became of a delayed job
+///
+/// By the id in its receipt. A caller sees what it has put off itself. Known for 40 days after it
+/// was sent or cancelled.
+#[utoipa::path(
+    get,
+    path = "/jobs/scheduled/{id}",
+    tag = "producing",
+    params(("id" = String, Path, description = "The id in the receipt")),
+    responses(
+        (status = 200, description = "What became of it", body = ScheduledJobBody),
+        (status = 404, description = "No delayed job has this id", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database cannot answer, or, once it was sent, Kafka", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(in super::super) async fn get_scheduled_job(
+    State(services): State<Services>,
+    caller: Option<Extension<auth::Caller>>,
+    Path(id): Path<String>,
+) -> Result<Json<ScheduledJobBody>, Problem> {
+    let id = scheduled_id(&id)?;
+    let row = services.schedule.get(id).await?;
+    // First of all: no later answer may tell another caller that it is there.
+    if !may_see(caller.as_deref(), Some(&row.producer)) {
+        return Err(ScheduleError::Unknown(id).into());
+    }
+    let state = services.statuses.scheduled(row.clone()).await?;
+    Ok(Json(ScheduledJobBody::new(row, state)))
+}
