@@ -47,7 +47,7 @@ impl Remembered {
 /// What is noted of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Noted {
-    /// The attempt of this number starts.
+    /// An attempt starts; so many count, should it end the process.
     Starts(u32),
     /// So many were made, and the next one starts at this time (milliseconds since the epoch).
     Waits(u32, i64),

@@ -110,8 +110,15 @@ impl Runner {
     /// Writes down those that may end the process, all at once, before the first one starts.
     async fn note_starts(&self, starts: &[Placed]) {
         let suspects = starts.iter().filter(|(start, _)| start.suspicion != Suspicion::None);
-        let notes: Vec<(&Record, Noted)> =
-            suspects.map(|(start, _)| (&*start.item, Noted::Starts(start.attempt))).collect();
+        let notes: Vec<(&Record, Noted)> = suspects
+            .map(|(start, _)| {
+                // Of many that run when the process ends, one is to blame: it is counted once
+                // it has been found out.
+                let is_alone = start.suspicion == Suspicion::Alone;
+                let counted = start.attempt.saturating_sub(u32::from(!is_alone));
+                (&*start.item, Noted::Starts(counted))
+            })
+            .collect();
         if !notes.is_empty() {
             self.attempts.note(&self.group, &notes).await;
         }
