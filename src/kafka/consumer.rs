@@ -214,13 +214,7 @@ impl ConsumerContext for Context {
 }
 
 fn ids(list: &TopicPartitionList) -> Vec<PartitionId> {
-    list.elements()
-        .iter()
-        .map(|element| PartitionId {
-            topic: element.topic().into(),
-            partition: element.partition(),
-        })
-        .collect()
+    list.elements().iter().map(id_of).collect()
 }
 
 /// What the group has committed in these partitions, and where they end. Where Kafka does not
@@ -230,8 +224,14 @@ fn assignments(consumer: &BaseConsumer<Context>, partitions: Vec<PartitionId>) -
         return Vec::new();
     }
     let mut commits: HashMap<PartitionId, Commit> = HashMap::new();
+    let mut new = Vec::new();
     match consumer.committed_offsets(list_of(&partitions), ASK_TIMEOUT) {
-        Ok(list) => commits.extend(list.elements().iter().filter_map(commit_of)),
+        Ok(list) => {
+            let elements = list.elements();
+            commits.extend(elements.iter().filter_map(commit_of));
+            // Kafka must have said so: an answer that is missing is no such word.
+            new.extend(elements.iter().filter(|element| has_none(element)).map(id_of));
+        }
         Err(error) => tracing::debug!(%error, "the notes of a group's commits are not known"),
     }
     let mut ends = HashMap::new();
@@ -239,8 +239,6 @@ fn assignments(consumer: &BaseConsumer<Context>, partitions: Vec<PartitionId>) -
         Ok(known) => ends = known,
         Err(error) => tracing::debug!(%error, "the ends of partitions are not known"),
     }
-    let new = |id: &&PartitionId| !commits.contains_key(id) && ends.contains_key(id);
-    let new: Vec<PartitionId> = partitions.iter().filter(new).cloned().collect();
     let is_begun = begin(consumer, &new);
     let with = |id: PartitionId| {
         let (commit, end) = (commits.remove(&id), ends.get(&id).copied().flatten());
@@ -273,8 +271,15 @@ pub(super) fn commit_of(element: &TopicPartitionListElem<'_>) -> Option<(Partiti
     let Offset::Offset(offset) = element.offset() else { return None };
     // Any client of the group may have written it, and rdkafka panics where it is not UTF-8.
     let note = catch_unwind(AssertUnwindSafe(|| element.metadata().to_owned()));
-    let id = PartitionId { topic: element.topic().into(), partition: element.partition() };
-    Some((id, Commit { offset, note: note.unwrap_or_default() }))
+    Some((id_of(element), Commit { offset, note: note.unwrap_or_default() }))
+}
+
+fn has_none(element: &TopicPartitionListElem<'_>) -> bool {
+    element.error().is_ok() && element.offset() == Offset::Invalid
+}
+
+fn id_of(element: &TopicPartitionListElem<'_>) -> PartitionId {
+    PartitionId { topic: element.topic().into(), partition: element.partition() }
 }
 
 /// Commits with the notes; without them where they are longer than this cluster keeps.
