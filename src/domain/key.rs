@@ -242,6 +242,25 @@ mod tests {
     }
 
     #[test]
+    fn the_prefix_of_a_key_is_its_first_field_where_there_is_a_second() {
+        let prefix = |template: &str, key: &'static str| {
+            let prefix =
+                KeyTemplate::parse(template).expect("a template").prefix_of(key.as_bytes());
+            prefix.map(|prefix| std::str::from_utf8(prefix).expect("text"))
+        };
+        assert_eq!(prefix("{campaign_id}_{user_id}", "red_1"), Some("red"));
+        assert_eq!(prefix("c:{a}--{b}", "c:red--1--2"), Some("red"));
+        for (template, key) in [
+            ("{id}", "red"),
+            ("{id}_", "red_"),
+            ("{a}_{b}", "no field of its own"),
+            ("c:{a}_{b}", "red_1"),
+        ] {
+            assert_eq!(prefix(template, key), None, "{template} {key}");
+        }
+    }
+
+    #[test]
     fn payloads_without_a_key_say_which_field() {
         let payload = json!({"o": {}, "f": 1.5, "n": null, "s": "x".repeat(MAX_KEY_BYTES + 1)});
         assert_eq!(derive("{x}", &payload), Err(KeyError::Missing { field: "x".into() }));
