@@ -12,6 +12,7 @@ mod body;
 mod caller;
 mod endpoints;
 mod exposition;
+mod front;
 mod loopback;
 mod openapi;
 mod patience;
@@ -29,6 +30,7 @@ use crate::operations::{
     Audit, DeadLetters, Enqueue, Lag, ReplayLetter, Replays, ResetOffsets, Stats, Statuses, Topics,
 };
 
+pub use front::Front;
 pub use openapi::document;
 pub use router::{router, worker_router};
 pub use server::serve;
