@@ -13,7 +13,6 @@ use jobgate::kafka::{Admin, Groups, KafkaSettings, Producer};
 use jobgate::operations::Enqueue;
 use jobgate::waitlist;
 use serde_json::json;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 /// The type of the records.
@@ -53,7 +52,6 @@ impl Backlog {
             Arc::new(IdSource::new()),
             Arc::clone(&clock),
             "bench",
-            TaskTracker::new(),
             Arc::new(Counters::new([TYPE])),
         );
         let record_type = Arc::clone(catalog.job(TYPE).expect("a built-in type"));

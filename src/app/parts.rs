@@ -242,7 +242,6 @@ impl Parts {
             Arc::clone(&self.ids),
             Arc::clone(&self.clock),
             &settings.producer,
-            tracker.clone(),
             Arc::clone(&self.counters),
         );
         let (producer, stop) = (self.producer.clone(), stop.clone());

@@ -2,22 +2,12 @@
 //! whose name was rebound to 127.0.0.1 does not), and an Origin, which only browsers send,
 //! must be this very server.
 
-use axum::extract::Request;
 use axum::http::{HeaderMap, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
 
 use super::problem::Problem;
 
-/// Lets a request pass that comes from this machine and not through a foreign web page.
-pub(super) async fn guard(request: Request, next: Next) -> Response {
-    match check(request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
-    }
-}
-
-fn check(headers: &HeaderMap) -> Result<(), Problem> {
+/// Whether a request comes from this machine and not through a foreign web page.
+pub(super) fn check(headers: &HeaderMap) -> Result<(), Problem> {
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
     let Some(host) = host.filter(|host| is_loopback(host)) else {
         return Err(Problem::forbidden(

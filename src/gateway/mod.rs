@@ -12,6 +12,7 @@ mod body;
 mod caller;
 mod endpoints;
 mod exposition;
+mod front;
 mod loopback;
 mod openapi;
 mod patience;
@@ -30,6 +31,7 @@ use crate::operations::{
     Statuses, Topics, Workers,
 };
 
+pub use front::Front;
 pub use openapi::document;
 pub use router::{router, worker_router};
 pub use server::serve;

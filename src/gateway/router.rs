@@ -3,14 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::middleware::{from_fn, map_response};
-use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use tower::util::option_layer;
-use tower_http::trace::TraceLayer;
 use utoipa::OpenApi as _;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
@@ -23,8 +16,9 @@ use super::endpoints::{
     list_workers, pause_type, publish_event, rebuild_dead_letter_index, replay_dead_letter,
     reset_offsets, start_replay, validate_payload,
 };
+use super::front::Front;
 use super::problem::Problem;
-use super::{Metrics, Readiness, Services, loopback, openapi};
+use super::{Metrics, Readiness, Services, openapi};
 use crate::auth::Scope::{AdminRead, AdminWrite, EventsWrite, JobsRead, JobsWrite};
 use crate::auth::Verifier;
 
@@ -66,10 +60,10 @@ pub(super) fn routes(verifier: Option<Arc<Verifier>>) -> Routes {
 }
 
 /// What a worker serves: health and metrics, to anybody who watches over it.
-pub fn worker_router(readiness: Readiness, metrics: Metrics) -> Router {
+pub fn worker_router(readiness: Readiness, metrics: Metrics) -> Front {
     let ready = get(health::ready).with_state(readiness);
     let metrics = get(get_metrics::get_metrics).with_state(metrics);
-    Router::new()
+    let router = Router::new()
         .route("/health/live", get(health::live))
         .route("/health/ready", ready)
         .route("/metrics", metrics)
@@ -77,13 +71,14 @@ pub fn worker_router(readiness: Readiness, metrics: Metrics) -> Router {
             let detail = "A worker serves /health/live, /health/ready and /metrics";
             Problem::not_found("no-such-path", detail)
         })
-        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .method_not_allowed_fallback(async || Problem::method_not_allowed());
+    Front::open(router)
 }
 
 /// The whole HTTP surface.
 ///
 /// Without a verifier it answers this machine alone.
-pub fn router(services: Services, verifier: Option<Arc<Verifier>>) -> Router {
+pub fn router(services: Services, verifier: Option<Arc<Verifier>>) -> Front {
     let document = openapi::document(&services.catalog);
     let answers_this_machine_alone = verifier.is_none();
     let (router, _) = routes(verifier).split();
@@ -98,32 +93,5 @@ pub fn router(services: Services, verifier: Option<Arc<Verifier>>) -> Router {
         .method_not_allowed_fallback(async || Problem::method_not_allowed());
     // With a verifier neither Host nor Origin says anything: a browser adds no token by
     // itself, so a foreign page has none to abuse.
-    let guard = answers_this_machine_alone.then(|| from_fn(loopback::guard));
-    // The first is the outermost. Added as one: each by itself would cost every request
-    // another clone of its route, and more allocations.
-    router.layer((
-        TraceLayer::new_for_http(),
-        option_layer(guard),
-        map_response(as_problem),
-        // Bodies have their own bound, which reads on so that the answer arrives.
-        DefaultBodyLimit::disable(),
-    ))
-}
-
-/// What axum and Swagger UI refuse by themselves is a problem like any other.
-async fn as_problem(response: Response) -> Response {
-    let content_type = response.headers().get(CONTENT_TYPE);
-    if content_type.is_some_and(|value| value == "application/problem+json") {
-        return response;
-    }
-    let problem = match response.status() {
-        StatusCode::BAD_REQUEST => {
-            Problem::bad_request("invalid-path", "The path is not percent-encoded UTF-8")
-        }
-        StatusCode::NOT_FOUND => {
-            Problem::not_found("no-such-path", "See /docs for the paths there are")
-        }
-        _ => return response,
-    };
-    problem.into_response()
+    if answers_this_machine_alone { Front::of_this_machine(router) } else { Front::open(router) }
 }

@@ -7,7 +7,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use hyper::body::Incoming;
@@ -18,8 +17,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt as _;
 
+use super::front::Front;
 use super::patience::Patience;
 
 /// Connections at once; further ones wait in the backlog. Each costs a few KiB.
@@ -38,7 +37,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// tracker: waiting for it waits for them.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    front: Front,
     tracker: TaskTracker,
     stop: CancellationToken,
 ) {
@@ -56,9 +55,9 @@ pub async fn serve(
                 }
             },
         };
-        let (router, stop) = (router.clone(), stop.clone());
+        let (front, stop) = (front.clone(), stop.clone());
         tracker.spawn(async move {
-            if let Err(error) = answer(stream, router, &stop).await {
+            if let Err(error) = answer(stream, front, &stop).await {
                 tracing::debug!(%error, "connection");
             }
             drop(slot);
@@ -68,7 +67,7 @@ pub async fn serve(
 
 async fn answer(
     stream: TcpStream,
-    router: Router,
+    front: Front,
     stop: &CancellationToken,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
@@ -78,8 +77,8 @@ async fn answer(
         first = tokio::time::timeout(HEADER_DEADLINE, stream.readable()) => first??,
     }
     let service = service_fn(move |request: Request<Incoming>| {
-        let router = router.clone();
-        async move { router.oneshot(request.map(Body::new)).await.map_err(|never: Infallible| never) }
+        let answer = front.clone().answer(request.map(Body::new));
+        async move { Ok::<_, Infallible>(answer.await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

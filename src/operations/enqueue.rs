@@ -4,10 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::detached::run_detached;
 use crate::domain::catalog::{Accepted, RecordType};
 use crate::domain::clock::{SharedClock, rfc3339};
 use crate::domain::counters::{Counters, TypeCounters};
@@ -51,7 +49,6 @@ pub struct Enqueue {
     clock: SharedClock,
     /// The `producer` header of callers that have no name of their own.
     producer_name: Arc<str>,
-    tracker: TaskTracker,
     counters: Arc<Counters>,
 }
 
@@ -62,11 +59,10 @@ impl Enqueue {
         ids: Arc<IdSource>,
         clock: SharedClock,
         producer_name: &str,
-        tracker: TaskTracker,
         counters: Arc<Counters>,
     ) -> Self {
         let producer_name = producer_name.into();
-        Self { producer, ids, clock, producer_name, tracker, counters }
+        Self { producer, ids, clock, producer_name, counters }
     }
 
     /// Whether a record would be accepted now.
@@ -97,25 +93,23 @@ impl Enqueue {
             headers: self.headers(record_type, id, produced_at_ms, producer),
             timestamp_ms: produced_at_ms,
         };
-        let producer = self.producer.clone();
         let begun = Instant::now();
         // Counted by what becomes of the record, whether or not somebody still waits for it.
-        let work = async move {
-            let sent = producer.send(&record).await;
-            if sent.is_ok() {
+        let told = move |outcome: &Result<_, _>| {
+            if outcome.is_ok() {
                 TypeCounters::count(&counters.enqueued);
                 counters.enqueue_time.observe(begun.elapsed());
             } else {
                 TypeCounters::count(&counters.enqueue_errors);
             }
-            sent
         };
-        match run_detached(&self.tracker, ANSWER_DEADLINE, work).await {
-            Some(Ok(place)) => {
+        let delivery = self.producer.hand_over(record, told);
+        match tokio::time::timeout(ANSWER_DEADLINE, delivery).await {
+            Ok(Ok(place)) => {
                 Ok(Receipt::new(id, &record_type.name, place, &accepted.key, produced_at_ms))
             }
-            Some(Err(error)) => Err(EnqueueError::from_produce(error, id)),
-            None => Err(EnqueueError::OutcomeUnknown { id }),
+            Ok(Err(error)) => Err(EnqueueError::from_produce(error, id)),
+            Err(_) => Err(EnqueueError::OutcomeUnknown { id }),
         }
     }
 
@@ -175,8 +169,8 @@ mod tests {
         let clock: SharedClock = Arc::new(SystemClock);
         let producer = Producer::new(settings, Arc::clone(&clock)).unwrap();
         let counters = Arc::new(Counters::new([TYPE]));
-        let (ids, tracker) = (Arc::new(IdSource::new()), TaskTracker::new());
-        let enqueue = Enqueue::new(producer, ids, clock, "tests", tracker, Arc::clone(&counters));
+        let ids = Arc::new(IdSource::new());
+        let enqueue = Enqueue::new(producer, ids, clock, "tests", Arc::clone(&counters));
         (enqueue, counters)
     }
 

@@ -70,7 +70,6 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper_util", &["gateway"]),
     ("http_body_util", &["gateway"]),
     ("tower", &["gateway"]),
-    ("tower_http", &["gateway"]),
     ("utoipa", &["gateway"]),
     ("utoipa_axum", &["gateway"]),
     ("utoipa_swagger_ui", &["gateway"]),

@@ -48,10 +48,18 @@ impl Reachability {
         }
     }
 
-    /// A record has been handed to the client library.
-    pub(super) fn sent(&mut self, now_ms: i64) {
-        self.in_flight += 1;
+    /// So many records are handed to the client library.
+    pub(super) fn sent(&mut self, records: usize, now_ms: i64) {
+        self.in_flight += records;
         self.waiting_since_ms.get_or_insert(now_ms);
+    }
+
+    /// The client library has not taken one of them.
+    pub(super) fn not_taken(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if self.in_flight == 0 {
+            self.waiting_since_ms = None;
+        }
     }
 
     /// Kafka has answered for a record: acknowledged, or refused for what it is.
@@ -63,10 +71,7 @@ impl Reachability {
 
     /// A record was given up without an answer.
     pub(super) fn given_up(&mut self) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        if self.in_flight == 0 {
-            self.waiting_since_ms = None;
-        }
+        self.not_taken();
         if self.state == State::Reachable {
             self.state = State::Doubtful;
         }
@@ -99,9 +104,9 @@ mod tests {
         let mut reachability = Reachability::new();
         assert_eq!(reachability.state(0), State::Doubtful);
         reachability.probed(true, 0);
-        reachability.sent(0);
+        reachability.sent(1, 0);
         reachability.answered(5);
-        reachability.sent(10);
+        reachability.sent(1, 10);
         assert_eq!(reachability.state(2_010), State::Reachable);
         assert_eq!(reachability.state(2_011), State::Doubtful);
         reachability.probed(false, 4_000);
@@ -111,7 +116,7 @@ mod tests {
     #[test]
     fn lost_brokers_mean_away_until_an_answer_comes() {
         let mut reachability = Reachability::new();
-        reachability.sent(0);
+        reachability.sent(1, 0);
         reachability.answered(1);
         reachability.all_brokers_down();
         assert_eq!(reachability.state(2), State::Away);
@@ -123,8 +128,8 @@ mod tests {
     fn a_steady_stream_of_answers_leaves_no_doubt() {
         let mut reachability = Reachability::new();
         for now_ms in (0..60_000).step_by(100) {
-            reachability.sent(now_ms);
-            reachability.sent(now_ms);
+            reachability.sent(1, now_ms);
+            reachability.sent(1, now_ms);
             reachability.answered(now_ms);
             assert_eq!(reachability.state(now_ms), State::Reachable);
         }
