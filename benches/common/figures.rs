@@ -4,6 +4,34 @@ use std::time::Duration;
 
 use super::Scale;
 
+/// What one round saw.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    /// Records.
+    pub(crate) count: usize,
+    /// From the first record to the end of the last one.
+    pub(crate) took: Duration,
+    /// The CPU time of this process meanwhile.
+    pub(crate) cpu: Duration,
+}
+
+impl Sample {
+    /// Records a second.
+    pub(crate) fn rate(&self) -> f64 {
+        per_second(self.count, self.took)
+    }
+
+    /// CPU of each record, µs.
+    pub(crate) fn cpu_us(&self) -> f64 {
+        micros_each(self.cpu, self.count)
+    }
+
+    /// Prints it, for whoever doubts the table.
+    pub(crate) fn print_raw(&self, name: &str) {
+        println!("raw {name}: {} records in {:?}, cpu {:?}", self.count, self.took, self.cpu);
+    }
+}
+
 /// The middle one of a figure over all rounds.
 pub(crate) fn median<T>(rounds: &[T], figure: impl Fn(&T) -> f64) -> f64 {
     let mut figures: Vec<f64> = rounds.iter().map(figure).collect();

@@ -1,16 +1,19 @@
 //! What the benchmarks share: how large a run is, the machine, what a process takes of it,
-//! and how figures are shown.
+//! jobs and a pool that runs them, and how figures are shown.
 #![allow(dead_code, reason = "each benchmark uses its own part")]
 #![allow(clippy::allow_attributes, reason = "an expectation of dead code fails where all is used")]
 
 pub(crate) mod figures;
+pub(crate) mod jobs;
 pub(crate) mod machine;
+pub(crate) mod pool;
 pub(crate) mod process;
 
 use std::path::Path;
 use std::time::Duration;
 
 use jobgate::broker::{BrokerSettings, LocalKafka};
+use jobgate::store::{Database, Store};
 
 /// How long a whole benchmark may take before it is given up.
 const LIMIT: Duration = Duration::from_secs(20 * 60);
@@ -56,4 +59,10 @@ pub(crate) fn within_limit(work: impl Future<Output = ()>) {
 /// One node of Kafka, with jobgate's own settings.
 pub(crate) async fn kafka(folder: &Path) -> LocalKafka {
     LocalKafka::start(BrokerSettings::new(folder), |_| {}).await.expect("Kafka starts")
+}
+
+/// A database of its own in this folder.
+pub(crate) async fn sqlite(folder: &Path, name: &str) -> Store {
+    let database = Database::Sqlite(folder.join(format!("{name}.sqlite")));
+    database.open().await.expect("a database")
 }

@@ -21,15 +21,21 @@ pub(crate) enum Work {
     Parse,
 }
 
-/// Reads the whole backlog. Returns when the first record came; the consumer lives on, to
-/// commit, until it is dropped.
-pub(crate) async fn read(backlog: &Backlog, group: &str, work: Work) -> (Instant, Box<dyn Send>) {
+/// A backlog that was read.
+pub(crate) struct Reading {
+    /// From the first record to the last one's being processed.
+    pub(crate) took: Duration,
+    /// It commits when it is dropped, and that waits for Kafka.
+    pub(crate) consumer: Box<dyn Send>,
+}
+
+/// Reads the whole backlog.
+pub(crate) async fn read(backlog: &Backlog, group: &str, work: Work) -> Reading {
     let config = config(backlog, group, work);
-    let (topic, count) = (backlog.topic().to_owned(), backlog.count);
+    let (topic, count) = (backlog.jobs.topic().to_owned(), backlog.count);
     if work == Work::Poll {
         let polling = tokio::task::spawn_blocking(move || poll(&config, &topic, count));
-        let (first, consumer) = polling.await.expect("polling ends well");
-        return (first, Box::new(consumer));
+        return polling.await.expect("polling ends well");
     }
     let consumer: StreamConsumer = config.create().expect("a consumer");
     consumer.subscribe(&[&topic]).expect("a topic");
@@ -43,10 +49,11 @@ pub(crate) async fn read(backlog: &Backlog, group: &str, work: Work) -> (Instant
         }
         consumer.store_offset_from_message(&record).expect("an assigned partition");
     }
-    (first.expect("a record"), Box::new(consumer))
+    let took = first.expect("a record").elapsed();
+    Reading { took, consumer: Box::new(consumer) }
 }
 
-fn poll(config: &ClientConfig, topic: &str, count: usize) -> (Instant, BaseConsumer) {
+fn poll(config: &ClientConfig, topic: &str, count: usize) -> Reading {
     let consumer: BaseConsumer = config.create().expect("a consumer");
     consumer.subscribe(&[topic]).expect("a topic");
     let (mut first, mut seen) = (None, 0);
@@ -57,13 +64,14 @@ fn poll(config: &ClientConfig, topic: &str, count: usize) -> (Instant, BaseConsu
             seen += 1;
         }
     }
-    (first.expect("a record"), consumer)
+    let took = first.expect("a record").elapsed();
+    Reading { took, consumer: Box::new(consumer) }
 }
 
 fn config(backlog: &Backlog, group: &str, work: Work) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
-        .set("bootstrap.servers", &backlog.kafka.brokers)
+        .set("bootstrap.servers", &backlog.jobs.kafka.brokers)
         .set("group.id", group)
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", "6000")

@@ -14,8 +14,8 @@ mod common;
 
 mod backlog;
 mod bare;
+mod lone;
 mod measure;
-mod pool;
 
 fn main() {
     common::within_limit(measure::all(common::Scale::of_arguments()));

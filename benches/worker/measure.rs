@@ -1,19 +1,21 @@
 //! Lets every side read the same backlog in turn, and shows what came of it.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jobgate::worker::PoolSettings;
 
 use crate::backlog::Backlog;
 use crate::bare::{Work, read};
-use crate::common::figures::{median, micros_each, number, per_second, ratio, row, table, target};
+use crate::common::figures::{Sample, median, number, ratio, row, table, target};
+use crate::common::pool::{self, Calls, Noop, PLACES, Setup};
 use crate::common::process::cpu_time;
-use crate::common::{Scale, kafka, machine};
-use crate::pool::Running;
+use crate::common::{Scale, kafka, machine, sqlite};
+use crate::lone;
 
 /// Jobs a second, as a share of the bare consumer's records: no less than this.
 const RATE_RATIO_MIN: f64 = 0.5;
-/// From one job to the next where each is alone.
-const ALONE: Duration = Duration::from_millis(50);
 
 /// Who reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,18 +31,9 @@ const SIDES: [(Side, &str); 4] = [
     (Side::Pool, "jobgate's pool, no-op handler"),
 ];
 
-/// What one round saw.
-struct Sample {
-    side: Side,
-    /// From the first record to the commit of the last.
-    took: Duration,
-    cpu: Duration,
-    count: usize,
-}
-
 /// The whole benchmark.
 pub(crate) async fn all(scale: Scale) {
-    let count = scale.pick(300_000, 10_000);
+    let count = scale.pick(1_000_000, 10_000);
     let rounds = scale.pick(3, 1);
     println!("## Worker\n\n{}", machine::describe());
     let folder = tempfile::tempdir().expect("a directory");
@@ -49,7 +42,7 @@ pub(crate) async fn all(scale: Scale) {
 
     // The first reading warms up Kafka and the page cache, and is not counted.
     measure(&backlog, Side::Bare(Work::Poll), "warm-up", folder.path()).await;
-    let mut samples = Vec::new();
+    let mut samples: Vec<(Side, Sample)> = Vec::new();
     for round in 0..rounds {
         let mut sides = SIDES;
         // No side always goes first.
@@ -58,15 +51,15 @@ pub(crate) async fn all(scale: Scale) {
         }
         for (side, _) in sides {
             let group = format!("round-{round}-{side:?}").replace(['(', ')'], "-");
-            samples.push(measure(&backlog, side, &group, folder.path()).await);
+            samples.push((side, measure(&backlog, side, &group, folder.path()).await));
         }
     }
     show_rates(scale, &samples, count, rounds);
-    let bytes = log_bytes(folder.path(), backlog.topic());
+    let bytes = log_bytes(folder.path(), backlog.jobs.topic());
     println!("\nRoom: {} bytes of Kafka's disk for each record.", bytes / count as u64);
 
     let jobs = scale.pick(200, 10);
-    show_start(&starts_of_lone_jobs(&backlog, jobs, folder.path()).await);
+    show_start(&lone::starts(&backlog, jobs, folder.path()).await);
     kafka.stop().await.expect("Kafka stops");
 }
 
@@ -82,64 +75,49 @@ fn log_bytes(data_dir: &Path, topic: &str) -> u64 {
 }
 
 async fn measure(backlog: &Backlog, side: Side, group: &str, folder: &Path) -> Sample {
-    let cpu_before = cpu_time(std::process::id());
-    let (first, end, cpu_after): (Instant, Instant, Duration);
-    match side {
+    let count = backlog.count;
+    let sample = match side {
         Side::Bare(work) => {
-            let consumer;
-            (first, consumer) = read(backlog, group, work).await;
-            end = backlog.committed_by(group).await;
-            cpu_after = cpu_time(std::process::id());
-            // Closing a consumer waits for Kafka.
+            let cpu_before = cpu_time(std::process::id());
+            let reading = read(backlog, group, work).await;
+            let cpu = cpu_time(std::process::id()).saturating_sub(cpu_before);
+            let (took, consumer) = (reading.took, reading.consumer);
             tokio::task::spawn_blocking(move || drop(consumer)).await.expect("it closes");
+            Sample { count, took, cpu }
         }
         Side::Pool => {
-            let pool = Running::start(backlog, group, folder).await;
-            end = backlog.committed_by(group).await;
-            cpu_after = cpu_time(std::process::id());
-            first = pool.first();
-            pool.stop().await;
+            let calls = Calls::expecting(count);
+            let setup = Setup {
+                group,
+                handler: Arc::new(Noop(Arc::clone(&calls))),
+                store: sqlite(folder, group).await,
+                settings: PoolSettings::DEFAULT,
+                places: PLACES,
+            };
+            pool::measure(&backlog.jobs, setup, &calls).await
         }
-    }
-    let (took, cpu) = (end - first, cpu_after.saturating_sub(cpu_before));
-    println!("raw {group}: {} records in {took:?}, cpu {cpu:?}", backlog.count);
-    Sample { side, took, cpu, count: backlog.count }
-}
-
-/// How long jobs take to start that come one by one, in the order of their length.
-async fn starts_of_lone_jobs(backlog: &Backlog, jobs: usize, folder: &Path) -> Vec<Duration> {
-    let group = "lone-jobs";
-    let mut pool = Running::start(backlog, group, folder).await;
-    backlog.committed_by(group).await;
-    let mut took = Vec::with_capacity(jobs);
-    for _ in 0..jobs {
-        tokio::time::sleep(ALONE).await;
-        took.push(pool.start_of_one(backlog).await);
-    }
-    pool.stop().await;
-    took.sort_unstable();
-    took
-}
-
-fn rate(sample: &Sample) -> f64 {
-    per_second(sample.count, sample.took)
-}
-
-fn show_rates(scale: Scale, samples: &[Sample], count: usize, rounds: usize) {
-    let figure_of = |side: Side, figure: fn(&Sample) -> f64| {
-        let of_side: Vec<&Sample> = samples.iter().filter(|s| s.side == side).collect();
-        median(&of_side, |sample| figure(sample))
     };
-    let pool = figure_of(Side::Pool, rate);
+    // Not in the figures: that nothing was left out.
+    backlog.jobs.committed_by(group, count).await;
+    sample.print_raw(group);
+    sample
+}
+
+fn show_rates(scale: Scale, samples: &[(Side, Sample)], count: usize, rounds: usize) {
+    let figure_of = |side: Side, figure: fn(&Sample) -> f64| {
+        let of_side: Vec<_> = samples.iter().filter(|(of, _)| *of == side).collect();
+        median(&of_side, |(_, sample)| figure(sample))
+    };
+    let pool = figure_of(Side::Pool, Sample::rate);
     let head = ["", "records per second", "CPU of each, µs", "jobgate's pool to this"];
     let mut rows = vec![row(head)];
     for (side, name) in SIDES {
-        let rate = figure_of(side, rate);
-        let cpu_us = figure_of(side, |sample| micros_each(sample.cpu, sample.count));
+        let rate = figure_of(side, Sample::rate);
+        let cpu_us = figure_of(side, Sample::cpu_us);
         rows.push(row([name, &number(rate), &number(cpu_us), &ratio(pool / rate)]));
     }
     table(&format!("{count} records in 10 partitions, median of {rounds} rounds each"), &rows);
-    let share = pool / figure_of(Side::Bare(Work::Consume), rate);
+    let share = pool / figure_of(Side::Bare(Work::Consume), Sample::rate);
     let what = format!("at least {RATE_RATIO_MIN} of a bare `StreamConsumer` loop");
     target(scale, &what, share >= RATE_RATIO_MIN, &ratio(share));
 }

@@ -21,7 +21,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 data=$(cd "$dir" && pwd -P)/data
 start() {
-    "$1/pg_ctl" -D "$data" -w -l "$dir/log" -o "-p $2 -h 127.0.0.1 -k $dir -F" start >/dev/null || { cat "$dir/log" >&2; exit 1; }
+    "$1/pg_ctl" -D "$data" -w -l "$dir/log" -o "-p $2 -h 127.0.0.1 -k $dir $3" start >/dev/null || { cat "$dir/log" >&2; exit 1; }
     echo ready
 }
 kill_all() {
@@ -37,10 +37,10 @@ kill_all() {
     echo killed
 }
 "$1/initdb" -D "$data" -A trust -U jobgate --no-sync -E UTF8 >"$dir/log" 2>&1 || { cat "$dir/log" >&2; exit 1; }
-start "$1" "$2"
+start "$1" "$2" "$3"
 while read -r order; do
     case $order in
-        start) start "$1" "$2" ;;
+        start) start "$1" "$2" "$3" ;;
         kill) kill_all ;;
     esac
 done
@@ -65,8 +65,18 @@ pub(crate) fn fresh_database() -> String {
 }
 
 impl Postgres {
-    /// Starts one.
+    /// Starts one that does not wait for the disk.
     pub(crate) fn start() -> Self {
+        Self::start_with("-F")
+    }
+
+    /// Starts one with the settings of production: a commit is on the disk before it is
+    /// reported.
+    pub(crate) fn start_durable() -> Self {
+        Self::start_with("")
+    }
+
+    fn start_with(option: &str) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("its address").port();
         drop(listener);
@@ -83,6 +93,7 @@ impl Postgres {
             .args(["-c", SCRIPT, "postgres"])
             .arg(programs())
             .arg(port.to_string())
+            .arg(option)
             .current_dir("/")
             // Ctrl-C is not for the shell: it would be gone before it has stopped the server.
             .process_group(0)
