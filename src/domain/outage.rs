@@ -31,7 +31,13 @@ pub enum Gate {
 pub struct Breaker {
     outage: Option<Outage>,
     last_success_ms: Option<i64>,
+    /// Outages so far: each is told apart by its number.
+    count: u64,
 }
+
+/// Names the outage that a job is a probe of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe(u64);
 
 /// A type that is paused because its dependency is away.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +46,7 @@ pub struct Outage {
     pub since_ms: i64,
     /// What was seen, a sentence for a person.
     pub reason: String,
+    number: u64,
     next_probe_ms: i64,
     wait: Duration,
     probing: bool,
@@ -62,10 +69,17 @@ impl Breaker {
     }
 
     /// A probe starts; no other job does until it has come back.
-    pub fn probe_started(&mut self) {
-        if let Some(outage) = &mut self.outage {
-            outage.probing = true;
-        }
+    pub fn probe_started(&mut self) -> Option<Probe> {
+        let outage = self.outage.as_mut()?;
+        outage.probing = true;
+        Some(Probe(outage.number))
+    }
+
+    /// Whether this is the probe of the outage that there is. That of an earlier one is a job
+    /// like any other.
+    pub fn is_probe(&self, probe: Option<Probe>) -> bool {
+        let current = self.outage.as_ref().map(|outage| Probe(outage.number));
+        current.is_some() && current == probe
     }
 
     /// A job succeeded: whatever was away is back. Returns the outage that this ends.
@@ -81,12 +95,15 @@ impl Breaker {
 
     /// A job says that its dependency is away. Returns true when that is news.
     ///
-    /// Only a probe makes the wait longer: jobs that were running when the outage began
+    /// Only a probe of this outage makes the wait longer: jobs that were running when it began
     /// all report the same one.
-    pub fn failed(&mut self, was_probe: bool, reason: &str, now_ms: i64) -> bool {
+    pub fn failed(&mut self, probe: Option<Probe>, reason: &str, now_ms: i64) -> bool {
+        let was_probe = self.is_probe(probe);
         match &mut self.outage {
             None => {
+                self.count += 1;
                 self.outage = Some(Outage {
+                    number: self.count,
                     since_ms: now_ms,
                     reason: reason.to_owned(),
                     next_probe_ms: now_ms + millis(PROBE_FIRST),
@@ -107,10 +124,11 @@ impl Breaker {
         }
     }
 
-    /// A probe ended without a word on the dependency (the job was poison, or its
-    /// partition went to somebody else): the next one may go at once.
-    pub fn probe_was_void(&mut self, now_ms: i64) {
-        if let Some(outage) = &mut self.outage {
+    /// A job ended without a word on the dependency (it was poison, or its partition went to
+    /// somebody else). If it was the probe, the next one may go at once.
+    pub fn probe_was_void(&mut self, probe: Option<Probe>, now_ms: i64) {
+        let was_probe = self.is_probe(probe);
+        if let Some(outage) = self.outage.as_mut().filter(|_| was_probe) {
             outage.probing = false;
             outage.next_probe_ms = now_ms;
         }
@@ -124,13 +142,13 @@ mod tests {
     #[test]
     fn an_outage_pauses_probes_and_ends_with_the_first_success() {
         let mut breaker = Breaker::default();
-        assert!(breaker.failed(false, "connection refused", 1_000));
-        assert!(!breaker.failed(false, "connection refused", 1_001), "reported once");
+        assert!(breaker.failed(None, "connection refused", 1_000));
+        assert!(!breaker.failed(None, "connection refused", 1_001), "reported once");
         assert_eq!(breaker.gate(1_500), Gate::ClosedUntil(2_000));
         assert_eq!(breaker.gate(2_000), Gate::Probe);
-        breaker.probe_started();
+        let probe = breaker.probe_started();
         assert_eq!(breaker.gate(9_000), Gate::Probing);
-        breaker.failed(true, "still refused", 2_100);
+        breaker.failed(probe, "still refused", 2_100);
         assert_eq!(breaker.gate(2_100), Gate::ClosedUntil(4_100), "the wait doubles");
         breaker.probe_started();
         let ended = breaker.succeeded(5_000).unwrap();
@@ -143,14 +161,14 @@ mod tests {
     #[test]
     fn the_wait_between_probes_is_bounded_and_a_void_probe_costs_none() {
         let mut breaker = Breaker::default();
-        breaker.failed(false, "away", 0);
+        breaker.failed(None, "away", 0);
         for _ in 0..20 {
-            breaker.probe_started();
-            breaker.failed(true, "away", 0);
+            let probe = breaker.probe_started();
+            breaker.failed(probe, "away", 0);
         }
         assert_eq!(breaker.gate(0), Gate::ClosedUntil(15_000));
-        breaker.probe_started();
-        breaker.probe_was_void(10);
+        let probe = breaker.probe_started();
+        breaker.probe_was_void(probe, 10);
         assert_eq!(breaker.gate(10), Gate::Probe);
     }
 }

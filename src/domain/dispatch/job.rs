@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::handler::Failure;
-use super::super::outage::Outage;
+use super::super::outage::{Outage, Probe};
 use super::lane::LaneRef;
 
 /// A partition of a topic.
@@ -52,7 +52,8 @@ pub enum Suspicion {
     /// Its partition was left without a word and it may have been running: its attempts are
     /// written down before they start.
     Watched,
-    /// A process has ended during an attempt that was written down: it runs alone.
+    /// A process has ended during an attempt that was written down: it runs alone. When it has
+    /// come through that, it is watched.
     Alone,
 }
 
@@ -82,7 +83,8 @@ pub struct Ticket {
     /// 0: none.
     pub(super) prefix: u64,
     pub(super) is_critical: bool,
-    pub(super) is_probe: bool,
+    /// The outage that it is a probe of.
+    pub(super) probe: Option<Probe>,
     pub(super) is_alone: bool,
 }
 

@@ -69,6 +69,8 @@ pub struct Dispatcher<T> {
     generation: u64,
     next_kind: usize,
     is_stopping: bool,
+    /// When it was last asked for a start.
+    asked_ms: i64,
     hasher: RandomState,
 }
 
@@ -92,6 +94,7 @@ impl<T> Dispatcher<T> {
             generation: 0,
             next_kind: 0,
             is_stopping: false,
+            asked_ms: i64::MIN,
             hasher: RandomState::new(),
         }
     }
@@ -235,6 +238,7 @@ impl<T> Dispatcher<T> {
         if self.is_stopping || self.is_one_alone || self.running >= self.limits.running {
             return None;
         }
+        self.asked_ms = now_ms;
         self.wake_delayed(now_ms);
         if let Some((lane, is_probe, is_critical)) = self.next_alone(now_ms) {
             if !leave.alone || !leave.for_type(is_critical) || self.running > 0 {
@@ -313,9 +317,7 @@ impl<T> Dispatcher<T> {
         self.running += 1;
         let state = self.kinds.get_mut(type_index)?;
         state.started(entry.prefix);
-        if is_probe {
-            state.breaker.probe_started();
-        }
+        let probe = if is_probe { state.breaker.probe_started() } else { None };
         let is_alone = entry.suspicion == Suspicion::Alone;
         Some(Start {
             attempt: entry.attempts + 1,
@@ -328,7 +330,7 @@ impl<T> Dispatcher<T> {
                 type_index,
                 prefix: entry.prefix,
                 is_critical: state.kind.is_critical,
-                is_probe,
+                probe,
                 is_alone,
             },
         })
@@ -350,6 +352,7 @@ impl<T> Dispatcher<T> {
             // waits for the dead letter instead of writing a second one.
             Verdict::DeadLetter { .. } | Verdict::Postpone { .. } | Verdict::Stale => {}
             Verdict::RetryAt { .. } | Verdict::Paused { .. } => {
+                self.acquit(ticket);
                 self.quieten(ticket);
                 self.make_ready(ticket.lane);
             }
@@ -364,23 +367,17 @@ impl<T> Dispatcher<T> {
             .filter(|partition| partition.generation == ticket.lane.generation)
             .and_then(|partition| partition.lanes.get_mut(&ticket.lane.id));
         let Some(lane::Lane { first: entry, .. }) = lane else {
-            if ticket.is_probe {
-                state.breaker.probe_was_void(now_ms);
-            }
+            state.breaker.probe_was_void(ticket.probe, now_ms);
             return Verdict::Stale;
         };
         match end {
             End::Done => Verdict::Finished { outage_over: state.breaker.succeeded(now_ms) },
             End::Passed => {
-                if ticket.is_probe {
-                    state.breaker.probe_was_void(now_ms);
-                }
+                state.breaker.probe_was_void(ticket.probe, now_ms);
                 Verdict::Finished { outage_over: None }
             }
             End::Fail => {
-                if ticket.is_probe {
-                    state.breaker.probe_was_void(now_ms);
-                }
+                state.breaker.probe_was_void(ticket.probe, now_ms);
                 entry.phase = Phase::Leaving;
                 // One that was given up has not run once more.
                 let attempts = entry.attempts + 1;
@@ -388,7 +385,7 @@ impl<T> Dispatcher<T> {
             }
             End::Unavailable(failure) => {
                 entry.wait_for_dependency(failure);
-                let is_news = state.breaker.failed(ticket.is_probe, &failure.message, now_ms);
+                let is_news = state.breaker.failed(ticket.probe, &failure.message, now_ms);
                 Verdict::Paused { is_news }
             }
             End::Retry(failure) => {
@@ -397,8 +394,8 @@ impl<T> Dispatcher<T> {
                 let attempts = entry.attempts;
                 let before_ms = entry.started_ms.map_or(now_ms, |(before_ms, _)| before_ms);
                 if retry.allows_another(attempts) {
-                    if ticket.is_probe {
-                        state.breaker.failed(true, &failure.message, now_ms);
+                    if state.breaker.is_probe(ticket.probe) {
+                        state.breaker.failed(ticket.probe, &failure.message, now_ms);
                     }
                     let wait = retry.wait_after(attempts, jitter);
                     let at_ms = now_ms + i64::try_from(wait.as_millis()).unwrap_or(i64::MAX / 2);
@@ -411,9 +408,7 @@ impl<T> Dispatcher<T> {
                     entry.last_error = Some(Box::new(failure.clone()));
                     Verdict::RetryAt { at_ms, attempts, is_long }
                 } else if state.breaker.succeeded_since(before_ms) {
-                    if ticket.is_probe {
-                        state.breaker.probe_was_void(now_ms);
-                    }
+                    state.breaker.probe_was_void(ticket.probe, now_ms);
                     entry.phase = Phase::Leaving;
                     Verdict::DeadLetter { attempts }
                 } else {
@@ -421,7 +416,7 @@ impl<T> Dispatcher<T> {
                     // well be the dependency. The job goes behind the others, so that the next
                     // probe is another one, and is judged when one of them succeeds.
                     entry.wait_for_dependency(failure);
-                    let is_news = state.breaker.failed(ticket.is_probe, &failure.message, now_ms);
+                    let is_news = state.breaker.failed(ticket.probe, &failure.message, now_ms);
                     Verdict::Paused { is_news }
                 }
             }
@@ -434,6 +429,17 @@ impl<T> Dispatcher<T> {
     pub fn settled(&mut self, ticket: &Ticket) -> bool {
         self.finish(ticket);
         self.is_current(ticket.lane)
+    }
+
+    /// It has run alone, and the process is still there. It goes back among the others, whose
+    /// turn comes before its own: it must not be the only probe of its type.
+    fn acquit(&mut self, ticket: &Ticket) {
+        let Some(partition) = self.current_mut(ticket.lane).filter(|_| ticket.is_alone) else {
+            return;
+        };
+        if let Some(lane) = partition.lanes.get_mut(&ticket.lane.id) {
+            lane.first.suspicion = Suspicion::Watched;
+        }
     }
 
     fn quieten(&mut self, ticket: &Ticket) {
@@ -486,7 +492,8 @@ impl<T> Dispatcher<T> {
         Some(&mut partition.lanes.get_mut(&lane.id)?.first)
     }
 
-    /// When [`Dispatcher::next`] may say yes without anything else having happened.
+    /// When [`Dispatcher::next`] may say yes without anything else having happened since it has
+    /// said no. What was due then waits for something else, for a place say: no time helps it.
     pub fn next_wakeup_ms(&self) -> Option<i64> {
         if self.is_stopping || self.is_one_alone || self.running >= self.limits.running {
             return None; // only the end of an attempt can change that
@@ -495,7 +502,7 @@ impl<T> Dispatcher<T> {
         let has_alone = !self.alone.is_empty();
         let waits = |state: &&KindState| !state.is_paused && (has_alone || !state.ready.is_empty());
         let probes = self.kinds.iter().filter(waits).filter_map(KindState::next_probe_ms);
-        delayed.into_iter().chain(probes).min()
+        delayed.into_iter().chain(probes).filter(|at_ms| *at_ms > self.asked_ms).min()
     }
 
     /// For each partition what may be committed.
@@ -547,5 +554,7 @@ impl<T> Dispatcher<T> {
     }
 }
 
+#[cfg(test)]
+mod probes_test;
 #[cfg(test)]
 mod tests;

@@ -2,9 +2,9 @@ use super::super::handler::Failure;
 use super::super::retry::RetryPolicy;
 use super::*;
 
-const NOW: i64 = 1_000_000;
+pub(super) const NOW: i64 = 1_000_000;
 
-fn kind(name: &str) -> Kind {
+pub(super) fn kind(name: &str) -> Kind {
     Kind {
         name: name.into(),
         topic: format!("topic.{name}").into(),
@@ -19,24 +19,27 @@ fn machine(limits: Limits) -> Dispatcher<i64> {
     Dispatcher::new(limits, [kind("a"), kind("b")])
 }
 
-fn failure(message: &str) -> Failure {
+pub(super) fn failure(message: &str) -> Failure {
     Failure::new("test", message)
 }
 
-fn partition(topic: &str, partition: i32) -> PartitionId {
+pub(super) fn partition(topic: &str, partition: i32) -> PartitionId {
     PartitionId { topic: topic.into(), partition }
 }
 
 /// Gives partitions of which nothing is done.
-fn assign(machine: &mut Dispatcher<i64>, partitions: impl IntoIterator<Item = PartitionId>) {
+pub(super) fn assign(
+    machine: &mut Dispatcher<i64>,
+    partitions: impl IntoIterator<Item = PartitionId>,
+) {
     machine.assigned(partitions.into_iter().map(|id| (id, DoneRanges::default())));
 }
 
-fn arrive(machine: &mut Dispatcher<i64>, id: &PartitionId, offset: i64, key: &str) {
+pub(super) fn arrive(machine: &mut Dispatcher<i64>, id: &PartitionId, offset: i64, key: &str) {
     arrive_with(machine, id, offset, key, Past::default());
 }
 
-fn arrive_with(
+pub(super) fn arrive_with(
     machine: &mut Dispatcher<i64>,
     id: &PartitionId,
     offset: i64,
@@ -50,11 +53,11 @@ fn arrive_with(
 }
 
 /// Everything that starts now, as offsets.
-fn start_all(machine: &mut Dispatcher<i64>, now_ms: i64) -> Vec<Start<i64>> {
+pub(super) fn start_all(machine: &mut Dispatcher<i64>, now_ms: i64) -> Vec<Start<i64>> {
     std::iter::from_fn(|| machine.next(now_ms, Leave::ALL)).collect()
 }
 
-fn offsets(starts: &[Start<i64>]) -> Vec<i64> {
+pub(super) fn offsets(starts: &[Start<i64>]) -> Vec<i64> {
     starts.iter().map(|start| *start.item).collect()
 }
 
@@ -62,7 +65,7 @@ fn committable(machine: &Dispatcher<i64>, id: &PartitionId) -> Option<i64> {
     machine.progress().find(|(other, _)| *other == id).map(|(_, progress)| progress.offset)
 }
 
-fn done(machine: &mut Dispatcher<i64>, start: &Start<i64>, now_ms: i64) -> Verdict {
+pub(super) fn done(machine: &mut Dispatcher<i64>, start: &Start<i64>, now_ms: i64) -> Verdict {
     machine.ended(&start.ticket, End::Done, now_ms, 0.0)
 }
 
@@ -515,9 +518,10 @@ fn an_outage_of_an_accused_jobs_type_does_not_hold_the_others() {
     let mut machine = machine(Limits::DEFAULT);
     let (a, b) = (partition("topic.a", 0), partition("topic.b", 0));
     assign(&mut machine, [a.clone(), b.clone()]);
-    arrive_with(&mut machine, &a, 0, "x", accused(1));
+    arrive(&mut machine, &a, 0, "x");
     let start = machine.next(NOW, Leave::ALL).unwrap();
     machine.ended(&start.ticket, End::Unavailable(&failure("away")), NOW, 0.0);
+    arrive_with(&mut machine, &a, 1, "y", accused(1));
     arrive(&mut machine, &b, 9, "x");
     assert_eq!(offsets(&start_all(&mut machine, NOW)), [9]);
     let probe_ms = machine.next_wakeup_ms().unwrap();
