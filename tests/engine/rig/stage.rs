@@ -122,12 +122,11 @@ impl Stage {
         let clock: SharedClock = Arc::new(SystemClock);
         let producer = Producer::new(settings.clone(), Arc::clone(&clock)).expect("a producer");
         producer.probe().await;
-        let tracker = TaskTracker::new();
-        tracker.spawn(producer.clone().watch(CancellationToken::new()));
+        TaskTracker::new().spawn(producer.clone().watch(CancellationToken::new()));
         let names = plan.kinds.iter().map(|kind| kind.name.as_str());
         let counters = Arc::new(Counters::new(names));
         let ids = Arc::new(IdSource::new());
-        let enqueue = Enqueue::new(producer, ids, clock, "tests", tracker, counters);
+        let enqueue = Enqueue::new(producer, ids, clock, "tests", counters);
         let groups = Groups::new(settings, &[]);
         let kafka = Mutex::new(kafka);
         Self { kafka, plan, pool, catalog, enqueue, groups, workers: AtomicU32::new(0), folder }

@@ -11,9 +11,10 @@ use std::time::Duration;
 use jobgate::domain::clock::{SharedClock, SystemClock};
 use jobgate::domain::counters::Counters;
 use jobgate::domain::handler::Handler;
+use jobgate::domain::id::IdSource;
 use jobgate::domain::snapshot::Board;
 use jobgate::kafka::{KafkaSettings, Producer};
-use jobgate::operations::{AttemptLog, PauseWatch, Undertaker};
+use jobgate::operations::{AttemptLog, PauseWatch, Schedule, Undertaker};
 use jobgate::store::Database;
 use jobgate::worker::{Pool, PoolSettings, Slots, WorkerParts};
 use rustix::process::{Pid, Signal, kill_process};
@@ -172,10 +173,14 @@ async fn pool(plan: &Plan, tracker: &TaskTracker, stop: &CancellationToken) -> P
     let limits: HashMap<_, _> =
         plan.kinds.iter().map(|kind| (kind.name.clone(), kind.limit())).collect();
     let letters = &catalog.dead_letters().name;
+    let ids = Arc::new(IdSource::new());
+    let later = Arc::clone(&clock);
+    let schedule = Schedule::new(Arc::clone(&catalog), store.clone(), ids, later, "tests");
     let parts = WorkerParts {
         kafka,
         handlers: Arc::new(handlers.collect()),
         undertaker: Undertaker::new(producer, store.clone(), Arc::clone(&clock), letters),
+        schedule,
         attempts: AttemptLog::new(store, Arc::clone(&clock)),
         slots: Slots::new(plan.slots),
         board: Board::default(),
