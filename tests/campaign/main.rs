@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use jobgate::broker::NodeCount;
 
 use account::Account;
-use fault::{FAULTS, Scene};
+use fault::{FAULTS, Fault, Scene};
 use load::Load;
 use postgres::Postgres;
 use rig::plan::{KindPlan, Plan};
@@ -45,11 +45,13 @@ const FAULT_MAX: Duration = Duration::from_mins(4);
 async fn every_fault_in_turn_loses_no_job_and_repeats_no_effect() {
     let jobs = std::env::var(JOBS).map_or(JOBS_SHORT, |text| text.parse().expect("a number"));
     let only = std::env::var(ONLY).ok();
+    let is_meant = |fault: &&Fault| only.as_ref().is_none_or(|name| name == fault.name);
+    assert!(FAULTS.iter().any(|fault| is_meant(&fault)), "there is no fault {only:?}");
     let mut database = tokio::task::spawn_blocking(Postgres::start).await.expect("it starts");
     let kinds = FAULTS.iter().map(|fault| KindPlan::new(fault.name)).collect();
     let stage = Stage::on(NodeCount::Three, database.fresh_database(), kinds).await;
     let begun = Instant::now();
-    for fault in FAULTS.iter().filter(|fault| only.as_ref().is_none_or(|o| o == fault.name)) {
+    for fault in FAULTS.iter().filter(is_meant) {
         let plan = Plan { groups: vec![KindPlan::new(fault.name).group()], ..stage.plan.clone() };
         let load = Load::new(&stage, fault.name, jobs);
         let mut scene = Scene {

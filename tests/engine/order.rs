@@ -47,12 +47,10 @@ async fn jobs_of_a_key_run_in_order_and_one_at_a_time_though_some_fail_first() {
     assert_eq!(by_key.len(), usize::try_from(KEYS).expect("a few"));
     for (key, executions) in by_key {
         assert_eq!(most_at_once(executions.iter().copied()), 1, "{key}");
-        let numbers: Vec<_> = executions.iter().map(|e| (e.number, e.attempt)).collect();
-        let mut sorted = numbers.clone();
-        sorted.sort_unstable();
-        assert_eq!(numbers, sorted, "{key}");
+        assert!(executions.is_sorted_by_key(|e| e.number), "{key}: {executions:?}");
     }
-    // A rebalance may end an attempt early; nothing else makes one run more often than it fails.
+    // The second worker takes over some that wait for their next attempt, which then count anew;
+    // nothing else makes one run more often than it fails.
     let asked: usize = jobs.iter().map(|job| 1 + job.task.times as usize).sum();
     assert!(all.len() >= asked && all.len() < asked + 64, "{} executions of {asked}", all.len());
     for worker in workers {
