@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::domain::clock::SharedClock;
 use crate::domain::dispatch::{PartitionId, Past, Suspicion};
+use crate::domain::offset_map::DoneRanges;
 use crate::domain::record::Record;
 use crate::store::{AttemptRow, Store, StoreError};
 
@@ -36,6 +37,12 @@ impl Remembered {
     /// Whether nothing is remembered.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Takes out the jobs that have ended: those below the commit, and those done above it.
+    pub fn take_ended(&mut self, committed: i64, done_above: &DoneRanges) -> Vec<i64> {
+        let has_ended = |offset: i64| offset < committed || done_above.contains(offset);
+        self.0.extract_if(|offset, _| has_ended(*offset)).map(|(offset, _)| offset).collect()
     }
 
     /// Nothing is remembered of this offset and those behind it.
@@ -99,6 +106,11 @@ impl AttemptLog {
         patiently(self.store.forget_attempts(group, &id, record.place.offset)).await;
     }
 
+    /// These jobs have come to their end.
+    pub async fn forget_ended(&self, group: &str, id: &PartitionId, offsets: &[i64]) {
+        patiently(self.store.forget_ended_attempts(group, id, offsets)).await;
+    }
+
     /// Everything below this offset has come to its end.
     pub async fn forget_below(&self, group: &str, id: &PartitionId, offset: i64) {
         patiently(self.store.forget_attempts_below(group, id, offset)).await;
@@ -107,7 +119,7 @@ impl AttemptLog {
 
 fn row_of(record: &Record, noted: Noted) -> (PartitionId, AttemptRow) {
     let (attempts, is_open, not_before_ms) = match noted {
-        Noted::Starts(attempt) => (attempt, true, None),
+        Noted::Starts(attempts) => (attempts, true, None),
         Noted::Waits(attempts, at_ms) => (attempts, false, Some(at_ms)),
         Noted::Rests(attempts) => (attempts, false, None),
     };

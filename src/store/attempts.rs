@@ -9,6 +9,9 @@ use crate::domain::dispatch::PartitionId;
 /// Rows of one partition that are read: as many jobs of it as a worker holds, and some more.
 const ROWS_MAX: i64 = 2_000;
 
+const FORGET_ONE: &str = "DELETE FROM attempts
+     WHERE group_name = $1 AND topic = $2 AND partition = $3 AND record_offset = $4";
+
 /// What is noted of a job's attempts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptRow {
@@ -16,7 +19,7 @@ pub struct AttemptRow {
     pub offset: i64,
     /// Its id.
     pub message_id: Uuid,
-    /// Attempts that count, the one that runs included.
+    /// Attempts that count; the one that runs is among them if no other ran beside it.
     pub attempts: u32,
     /// Whether one runs, or ran when its worker went.
     pub is_open: bool,
@@ -98,12 +101,28 @@ impl Store {
         id: &PartitionId,
         offset: i64,
     ) -> Result<(), StoreError> {
-        self.delete_attempts(
-            "DELETE FROM attempts
-             WHERE group_name = $1 AND topic = $2 AND partition = $3 AND record_offset = $4",
-            (group, id, offset),
-        )
-        .await
+        self.delete_attempts(FORGET_ONE, (group, id, offset)).await
+    }
+
+    /// These jobs have come to their end.
+    pub async fn forget_ended_attempts(
+        &self,
+        group: &str,
+        id: &PartitionId,
+        offsets: &[i64],
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.writer.begin().await?;
+        for offset in offsets {
+            sqlx::query(FORGET_ONE)
+                .bind(group)
+                .bind(&*id.topic)
+                .bind(i64::from(id.partition))
+                .bind(offset)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
     }
 
     /// Every job below this offset has come to its end.
@@ -165,6 +184,8 @@ mod tests {
         store.forget_attempts_below("g", &id, 6).await.unwrap();
         assert_eq!(store.attempts("g", &id).await.unwrap(), [row(6, 2, false)]);
         assert_eq!(store.attempts("h", &id).await.unwrap(), [row(5, 9, true)]);
+        store.forget_ended_attempts("g", &id, &[6, 7]).await.unwrap();
+        assert_eq!(store.attempts("g", &id).await.unwrap(), []);
         assert!(!store.sweep_attempts(3).await.unwrap());
         assert_eq!(store.attempts("h", &id).await.unwrap(), []);
     }

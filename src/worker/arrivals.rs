@@ -2,18 +2,25 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::group::{Group, REVOKE_DRAIN};
+use super::outcomes::commit_of;
 use super::terms::Admission;
 use crate::domain::commit_note::CommitNote;
 use crate::domain::counters::TypeCounters;
 use crate::domain::dispatch::{Arrival, PartitionId, Past, Suspicion};
 use crate::domain::offset_map::DoneRanges;
+use crate::domain::offsets::Progress;
 use crate::domain::record::{Record, header};
-use crate::kafka::{Assignment, ConsumerEvent};
+use crate::kafka::{Assignment, Commit, ConsumerEvent};
 use crate::operations::Remembered;
+
+/// How long the first jobs of a partition wait for the commit that takes back the word of the
+/// worker before. Without it they are watched, which costs little.
+const TAKE_BACK_MAX: Duration = Duration::from_secs(2);
 
 /// What was there when a partition came to this worker.
 #[derive(Default)]
@@ -37,8 +44,9 @@ impl Inheritance {
 
     /// What is known of a record: what was noted of it, or what it says of itself.
     fn past_of(&mut self, record: &Record, past: Past) -> Past {
-        if let Some(known) = self.remembered.take(record) {
-            return known;
+        let past = self.remembered.take(record).unwrap_or(past);
+        if past.suspicion == Suspicion::Alone {
+            return past;
         }
         let offset = record.place.offset;
         if offset >= self.watched_below {
@@ -47,9 +55,13 @@ impl Inheritance {
         if self.watched_left == 0 {
             return past;
         }
-        self.watched_left -= 1;
-        self.noted_below = self.noted_below.max(offset + 1);
         Past { suspicion: Suspicion::Watched, ..past }
+    }
+
+    /// A record that is watched is to run here.
+    fn watches(&mut self, offset: i64) {
+        self.watched_left = self.watched_left.saturating_sub(1);
+        self.noted_below = self.noted_below.max(offset + 1);
     }
 }
 
@@ -83,6 +95,7 @@ impl Group {
                 self.lost.cancel();
             }
             ConsumerEvent::Records(records) => {
+                self.take_back_words(&records).await;
                 let now_ms = self.runner.clock.now_ms();
                 for record in records {
                     self.arrived(record, now_ms);
@@ -102,15 +115,24 @@ impl Group {
         let watched_max = self.settings.limits.waiting_per_partition;
         let mut assigned = Vec::with_capacity(partitions.len());
         for Assignment { id, commit, is_first, end } in partitions {
-            let note = commit.map(|commit| CommitNote::decode(commit.offset, &commit.note));
+            let note = commit.as_ref().map(|it| CommitNote::decode(it.offset, &it.note));
             let note = note.unwrap_or_default();
-            let remembered = remembered.remove(&id).unwrap_or_default();
+            let mut remembered = remembered.remove(&id).unwrap_or_default();
+            if passes_over_done {
+                let committed = commit.as_ref().map_or(0, |commit| commit.offset);
+                let ended = remembered.take_ended(committed, &note.done_above);
+                self.forget_ended(&id, ended);
+            }
+            let word = commit.filter(|_| note.is_clean);
             let inheritance = Inheritance {
                 noted_below: remembered.end(),
                 remembered,
                 watched_below: end.unwrap_or(i64::MAX),
                 watched_left: if note.is_clean || is_first { 0 } else { watched_max },
             };
+            if let Some(word) = word {
+                self.words.insert(id.clone(), word);
+            }
             if !inheritance.is_spent() {
                 self.inherited.insert(id.clone(), inheritance);
             }
@@ -118,6 +140,49 @@ impl Group {
             assigned.push((id, done));
         }
         self.dispatcher.assigned(assigned);
+    }
+
+    /// Of rows of jobs that have ended since, there would be ever more behind one that waits.
+    fn forget_ended(&self, id: &PartitionId, offsets: Vec<i64>) {
+        if offsets.is_empty() {
+            return;
+        }
+        let (runner, id) = (Arc::clone(&self.runner), id.clone());
+        self.runner.tracker.spawn(async move {
+            runner.attempts.forget_ended(&runner.group, &id, &offsets).await;
+        });
+    }
+
+    /// Before the first job of a partition starts, it is no longer said that the partition was
+    /// left in good order: this job may end the process before anything else is committed, and
+    /// nobody would ever watch it.
+    async fn take_back_words(&mut self, records: &[Record]) {
+        if self.words.is_empty() {
+            return;
+        }
+        let mut commits: Vec<(PartitionId, Commit)> = Vec::new();
+        for record in records {
+            let (topic, partition) = (Arc::clone(&record.place.topic), record.place.partition);
+            let Some((id, word)) = self.words.remove_entry(&PartitionId { topic, partition })
+            else {
+                continue;
+            };
+            let note = CommitNote::decode(word.offset, &word.note);
+            let progress = Progress { offset: word.offset, done_above: note.done_above };
+            commits.push((id, commit_of(&progress, false)));
+        }
+        if commits.is_empty() {
+            return;
+        }
+        let commit = self.consumer.commit(commits.clone());
+        if matches!(tokio::time::timeout(TAKE_BACK_MAX, commit).await, Ok(Ok(()))) {
+            return;
+        }
+        for (id, _) in commits {
+            let inheritance = self.inherited.entry(id).or_default();
+            inheritance.watched_below = i64::MAX;
+            inheritance.watched_left = self.settings.limits.waiting_per_partition;
+        }
     }
 
     fn arrived(&mut self, record: Record, now_ms: i64) {
@@ -152,7 +217,14 @@ impl Group {
             past,
             item: Arc::clone(&record),
         };
-        self.dispatcher.arrived(&id, arrival, now_ms);
+        let offset = arrival.offset;
+        let is_to_run = self.dispatcher.arrived(&id, arrival, now_ms);
+        if is_to_run
+            && past.suspicion == Suspicion::Watched
+            && let Some(inheritance) = self.inherited.get_mut(&id)
+        {
+            inheritance.watches(offset);
+        }
     }
 }
 

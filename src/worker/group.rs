@@ -51,6 +51,8 @@ pub(super) struct Group {
     /// The place of each topic's type among the runner's types.
     pub(super) by_topic: HashMap<Arc<str>, usize>,
     pub(super) inherited: HashMap<PartitionId, Inheritance>,
+    /// Commits that still say that the worker before left in good order.
+    pub(super) words: HashMap<PartitionId, Commit>,
     pace: Option<Pace>,
     pub(super) committed: HashMap<PartitionId, Commit>,
     pub(super) is_committing: bool,
@@ -131,6 +133,7 @@ impl Group {
             dispatcher,
             by_topic,
             inherited: HashMap::new(),
+            words: HashMap::new(),
             pace,
             committed: HashMap::new(),
             is_committing: false,
@@ -247,7 +250,7 @@ impl Group {
         let Start { ticket, attempt, item: record, .. } = start;
         let count = attempt.saturating_sub(1);
         let message = format!(
-            "the process ended {count} times while this job ran, the last times with no other beside it"
+            "the process ended while this job ran with no other beside it, and none of its {count} attempts is left"
         );
         let outcome = Outcome::Fail(Failure::new("crashed", message));
         self.ended(&Ended { ticket, record, outcome }, now_ms);
@@ -290,6 +293,7 @@ impl Group {
         for id in partitions {
             self.committed.remove(id);
             self.inherited.remove(id);
+            self.words.remove(id);
         }
     }
 

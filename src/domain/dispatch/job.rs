@@ -66,8 +66,8 @@ pub struct Start<T> {
     pub attempt: u32,
     /// Why it must be written down before it starts, if so.
     pub suspicion: Suspicion,
-    /// It has ended a process as often as its type allows: it is not to be run, but reported
-    /// as [`End::Fail`].
+    /// It had as many attempts as its type allows, and the process has ended during the last: it
+    /// is not to be run, but reported as [`End::Fail`].
     pub is_given_up: bool,
     /// The record.
     pub item: Arc<T>,

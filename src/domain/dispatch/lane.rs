@@ -51,6 +51,8 @@ pub(super) struct Entry<T> {
     /// When the last two attempts started, the earlier one first.
     pub(super) started_ms: Option<(i64, i64)>,
     pub(super) suspicion: Suspicion,
+    /// It came here with all of its attempts spent, and ended the process in the last one.
+    pub(super) is_given_up: bool,
     pub(super) phase: Phase,
     pub(super) last_error: Option<Box<Failure>>,
 }

@@ -181,18 +181,23 @@ impl<T> Dispatcher<T> {
         }
     }
 
-    /// A record has arrived.
-    pub fn arrived(&mut self, id: &PartitionId, arrival: Arrival<'_, T>, now_ms: i64) {
-        let Some(slot) = self.slot_of(id) else { return };
+    /// A record has arrived. Returns whether it is to run here: not if it is done already, was
+    /// seen before, or its partition is not this worker's.
+    pub fn arrived(&mut self, id: &PartitionId, arrival: Arrival<'_, T>, now_ms: i64) -> bool {
+        let Some(slot) = self.slot_of(id) else { return false };
         let Some(partition) = self.partitions.get_mut(slot).and_then(Option::as_mut) else {
-            return;
+            return false;
         };
         if partition.intake == Intake::Closing || !partition.offsets.arrived(arrival.offset) {
-            return;
+            return false;
         }
         let Arrival { offset, key, prefix, size_bytes, past, item } = arrival;
         let key = key.map(|key| self.hasher.hash_one(key));
         let lane = key.map_or(LaneId::Offset(offset), LaneId::Key);
+        let retry = self.kinds.get(partition.type_index).map(|state| state.kind.retry);
+        // Those that fail here are judged when they do.
+        let is_given_up = past.suspicion == Suspicion::Alone
+            && retry.is_some_and(|retry| !retry.allows_another(past.attempts));
         let not_before = past.not_before_ms.filter(|at_ms| *at_ms > now_ms);
         let entry = Entry {
             offset,
@@ -203,6 +208,7 @@ impl<T> Dispatcher<T> {
             attempts: past.attempts,
             started_ms: None,
             suspicion: past.suspicion,
+            is_given_up,
             phase: not_before.map_or(Phase::Waiting, Phase::RetryAt),
             last_error: None,
         };
@@ -211,6 +217,7 @@ impl<T> Dispatcher<T> {
             let generation = partition.generation;
             self.make_ready(LaneRef { slot, generation, id: lane });
         }
+        true
     }
 
     /// A record has arrived that this group does not run.
@@ -322,7 +329,7 @@ impl<T> Dispatcher<T> {
         Some(Start {
             attempt: entry.attempts + 1,
             suspicion: entry.suspicion,
-            is_given_up: is_alone && !state.kind.retry.allows_another(entry.attempts),
+            is_given_up: entry.is_given_up,
             item: Arc::clone(&entry.item),
             ticket: Ticket {
                 lane,

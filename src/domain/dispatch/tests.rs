@@ -514,6 +514,20 @@ fn a_job_that_has_ended_the_process_as_often_as_it_may_is_given_up_unrun() {
 }
 
 #[test]
+fn an_accused_job_whose_last_attempt_fails_while_none_succeeds_waits_as_any_other() {
+    let mut machine = machine(Limits::DEFAULT);
+    let id = partition("topic.a", 0);
+    assign(&mut machine, [id.clone()]);
+    arrive_with(&mut machine, &id, 0, "x", accused(4));
+    let start = machine.next(NOW, Leave::ALL).unwrap();
+    assert!(start.attempt == 5 && !start.is_given_up);
+    let verdict = machine.ended(&start.ticket, End::Retry(&failure("no")), NOW, 0.0);
+    assert_eq!(verdict, Verdict::Paused { is_news: true });
+    let probe = machine.next(machine.next_wakeup_ms().unwrap(), Leave::ALL).unwrap();
+    assert!(!probe.is_given_up, "it has not ended the process");
+}
+
+#[test]
 fn an_outage_of_an_accused_jobs_type_does_not_hold_the_others() {
     let mut machine = machine(Limits::DEFAULT);
     let (a, b) = (partition("topic.a", 0), partition("topic.b", 0));
