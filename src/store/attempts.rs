@@ -7,7 +7,7 @@ use super::{Store, StoreError};
 use crate::domain::dispatch::PartitionId;
 
 /// Rows of one partition that are read: as many jobs of it as a worker holds, and some more.
-const ROWS_MAX: i64 = 2_000;
+const ROWS_MAX: i64 = 6_000;
 
 const FORGET_ONE: &str = "DELETE FROM attempts
      WHERE group_name = $1 AND topic = $2 AND partition = $3 AND record_offset = $4";

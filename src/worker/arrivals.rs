@@ -22,6 +22,10 @@ use crate::operations::Remembered;
 /// worker before. Without it they are watched, which costs little.
 const TAKE_BACK_MAX: Duration = Duration::from_secs(2);
 
+/// So many times as many records of a partition are watched as a worker holds: it may have
+/// finished some since its last commit, which come again and are no suspects.
+const WATCHED_SCALE: usize = 5;
+
 /// What was there when a partition came to this worker.
 #[derive(Default)]
 pub(super) struct Inheritance {
@@ -30,7 +34,7 @@ pub(super) struct Inheritance {
     /// Nobody has said that the worker before left in good order: what is below this offset may
     /// have been running when it ended.
     watched_below: i64,
-    /// How many more records are watched: no worker holds more of one partition.
+    /// How many more records are watched.
     watched_left: usize,
     /// Jobs from here on have no row that is to be thrown away when the offset has passed them.
     pub(super) noted_below: i64,
@@ -112,7 +116,7 @@ impl Group {
         let passes_over_done = self.runner.terms.assigned();
         let ids: Vec<PartitionId> = partitions.iter().map(|given| given.id.clone()).collect();
         let mut remembered = self.runner.attempts.of(&self.name, &ids).await;
-        let watched_max = self.settings.limits.waiting_per_partition;
+        let watched_max = self.settings.limits.waiting_per_partition * WATCHED_SCALE;
         let mut assigned = Vec::with_capacity(partitions.len());
         for Assignment { id, commit, is_first, end } in partitions {
             let note = commit.as_ref().map(|it| CommitNote::decode(it.offset, &it.note));
@@ -181,7 +185,7 @@ impl Group {
         for (id, _) in commits {
             let inheritance = self.inherited.entry(id).or_default();
             inheritance.watched_below = i64::MAX;
-            inheritance.watched_left = self.settings.limits.waiting_per_partition;
+            inheritance.watched_left = self.settings.limits.waiting_per_partition * WATCHED_SCALE;
         }
     }
 

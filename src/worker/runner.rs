@@ -110,18 +110,22 @@ impl Runner {
     /// Writes down those that may end the process, all at once, before the first one starts.
     async fn note_starts(&self, starts: &[Placed]) {
         let suspects = starts.iter().filter(|(start, _)| start.suspicion != Suspicion::None);
-        let notes: Vec<(&Record, Noted)> = suspects
-            .map(|(start, _)| {
-                // Of many that run when the process ends, one is to blame: it is counted once
-                // it has been found out.
-                let is_alone = start.suspicion == Suspicion::Alone;
-                let counted = start.attempt.saturating_sub(u32::from(!is_alone));
-                (&*start.item, Noted::Starts(counted))
-            })
-            .collect();
+        let notes: Vec<(&Record, Noted)> =
+            suspects.map(|(start, _)| (&*start.item, Noted::Starts(self.counted(start)))).collect();
         if !notes.is_empty() {
             self.attempts.note(&self.group, &notes).await;
         }
+    }
+
+    /// Attempts that count, should this one end the process. Of many that run at that moment one
+    /// is to blame: an end counts once that has been found out, and nobody is given up before.
+    fn counted(&self, start: &Start<Record>) -> u32 {
+        if start.suspicion == Suspicion::Alone {
+            return start.attempt;
+        }
+        let runnable = self.types.get(start.ticket.type_index());
+        let most = runnable.map_or(0, |runnable| runnable.record_type.retry.attempts);
+        start.attempt.min(most).saturating_sub(1)
     }
 
     /// None where nobody waits for the end any more; the record runs again elsewhere.
