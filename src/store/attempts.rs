@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Store, StoreError};
 use crate::domain::dispatch::PartitionId;
 
-/// Rows of one partition that are read: as many jobs of it as a worker holds, and some more.
+/// Rows of one partition that are read: as many jobs of it as are watched, and some more.
 const ROWS_MAX: i64 = 6_000;
 
 const FORGET_ONE: &str = "DELETE FROM attempts
