@@ -127,7 +127,8 @@ impl Group {
                 let ended = remembered.take_ended(committed, &note.done_above);
                 self.forget_ended(&id, ended);
             }
-            let word = commit.filter(|_| note.is_clean);
+            let has_none_left = |commit: &Commit| end.is_some_and(|end| commit.offset >= end);
+            let word = commit.filter(|commit| note.is_clean || has_none_left(commit));
             let inheritance = Inheritance {
                 noted_below: remembered.end(),
                 remembered,
@@ -157,6 +158,13 @@ impl Group {
         });
     }
 
+    /// The good order of partitions in which nothing was left and nothing came: nobody has said
+    /// it yet where the worker before was killed.
+    pub(super) fn words_to_give(&self, partitions: &[PartitionId]) -> Vec<(PartitionId, Commit)> {
+        let words = partitions.iter().filter_map(|id| Some((id, self.words.get(id)?)));
+        words.map(|(id, word)| (id.clone(), said_again(word, true))).collect()
+    }
+
     /// Before the first job of a partition starts, it is no longer said that the partition was
     /// left in good order: this job may end the process before anything else is committed, and
     /// nobody would ever watch it.
@@ -171,9 +179,9 @@ impl Group {
             else {
                 continue;
             };
-            let note = CommitNote::decode(word.offset, &word.note);
-            let progress = Progress { offset: word.offset, done_above: note.done_above };
-            commits.push((id, commit_of(&progress, false)));
+            if CommitNote::decode(word.offset, &word.note).is_clean {
+                commits.push((id, said_again(&word, false)));
+            }
         }
         if commits.is_empty() {
             return;
@@ -230,6 +238,12 @@ impl Group {
             inheritance.watches(offset);
         }
     }
+}
+
+/// The same commit, with or without the word that all is in good order.
+fn said_again(commit: &Commit, is_clean: bool) -> Commit {
+    let note = CommitNote::decode(commit.offset, &commit.note);
+    commit_of(&Progress { offset: commit.offset, done_above: note.done_above }, is_clean)
 }
 
 /// A record that has come back names its attempt. At least one is left to it, whoever wrote it.

@@ -51,7 +51,8 @@ pub(super) struct Group {
     /// The place of each topic's type among the runner's types.
     pub(super) by_topic: HashMap<Arc<str>, usize>,
     pub(super) inherited: HashMap<PartitionId, Inheritance>,
-    /// Commits that still say that the worker before left in good order.
+    /// Commits of partitions of which nothing has come, where the worker before left in good
+    /// order or had nothing left to do.
     pub(super) words: HashMap<PartitionId, Commit>,
     pace: Option<Pace>,
     pub(super) committed: HashMap<PartitionId, Commit>,
@@ -278,12 +279,15 @@ impl Group {
             return;
         }
         self.tell();
-        let commits: Vec<(PartitionId, Commit)> = self
+        let mut commits: Vec<(PartitionId, Commit)> = self
             .dispatcher
             .progress()
             .filter(|(id, _)| revocation.partitions.contains(id))
             .map(|(id, progress)| (id.clone(), commit_of(&progress, is_quiet)))
             .collect();
+        if is_quiet {
+            commits.extend(self.words_to_give(&revocation.partitions));
+        }
         self.forget(&revocation.partitions);
         revocation.let_go(commits);
     }
