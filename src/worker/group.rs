@@ -251,7 +251,8 @@ impl Group {
         let Start { ticket, attempt, item: record, .. } = start;
         let count = attempt.saturating_sub(1);
         let message = format!(
-            "the process ended while this job ran with no other beside it, and none of its {count} attempts is left"
+            "the process ended while this job ran with no other of its group beside it, and none \
+             of its {count} attempts is left"
         );
         let outcome = Outcome::Fail(Failure::new("crashed", message));
         self.ended(&Ended { ticket, record, outcome }, now_ms);
