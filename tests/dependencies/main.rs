@@ -47,7 +47,6 @@ const DUPLICATES: &[(&str, &str)] = &[
     ("rand_core", "signature, through jsonwebtoken"),
     ("sha2", "sqlx"),
     ("syn", "macros of sqlx, tracing and others; only while building"),
-    ("tower-http", "reqwest, in tests alone"),
     ("windows-sys", "ring; not on Linux"),
 ];
 
