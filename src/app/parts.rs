@@ -15,7 +15,6 @@ use crate::auth::Verifier;
 use crate::domain::catalog::Catalog;
 use crate::domain::clock::{SharedClock, SystemClock};
 use crate::domain::counters::Counters;
-use crate::domain::handler::Handler;
 use crate::domain::id::IdSource;
 use crate::domain::snapshot::{About, Board, WorkerSnapshot};
 use crate::gateway::{Metrics, Readiness, Services, UseCases};
@@ -26,8 +25,7 @@ use crate::operations::{
     Undertaker,
 };
 use crate::store::Store;
-use crate::waitlist::email::EmailKind;
-use crate::waitlist::send_email::SendEmail;
+use crate::waitlist;
 use crate::worker::{Handlers, Pool, PoolSettings, ReplayRunner, RunningLimit, Slots, WorkerParts};
 
 /// What every role needs.
@@ -55,6 +53,8 @@ pub(super) struct Parts {
     /// Types that have bounds of their own.
     limits: Arc<HashMap<String, RunningLimit>>,
     started_at_ms: i64,
+    /// The `producer` header of what this process asks for itself.
+    producer_name: Arc<str>,
     /// What checks tokens, if there is a key to check them with.
     pub(super) verifier: Option<Arc<Verifier>>,
 }
@@ -103,6 +103,7 @@ impl Parts {
             slots: Slots::new(settings.concurrency.into()),
             limits,
             started_at_ms,
+            producer_name: settings.producer.as_str().into(),
             verifier,
         })
     }
@@ -125,7 +126,6 @@ impl Parts {
         Sender::new(store, producer, clock, counters, &self.instance)
     }
 
-    /// Puts jobs off.
     /// Runs the jobs.
     pub(super) fn pool(&self, settings: &Settings) -> Pool {
         Pool {
@@ -174,15 +174,13 @@ impl Parts {
     }
 
     fn handlers(&self) -> Handlers {
-        EmailKind::ALL
-            .into_iter()
-            .map(|kind| {
-                let mailer = Arc::clone(&self.mailer);
-                let clock = Arc::clone(&self.clock);
-                let handler = SendEmail::new(kind, mailer, self.store.clone(), clock);
-                (kind.job_type(), Arc::new(handler) as Arc<dyn Handler>)
-            })
-            .collect()
+        waitlist::handlers(&waitlist::Parts {
+            catalog: Arc::clone(&self.catalog),
+            store: self.store.clone(),
+            mailer: Arc::clone(&self.mailer),
+            clock: Arc::clone(&self.clock),
+            producer_name: Arc::clone(&self.producer_name),
+        })
     }
 
     /// What operators look through and act with, and what samples for them; each process keeps

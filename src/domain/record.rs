@@ -31,11 +31,14 @@ pub mod header {
     pub const ERROR: &str = "error";
     /// The number of the attempt that a record comes back for, from 1.
     pub const ATTEMPT: &str = "attempt";
-
     /// On a record that was to be sent at a later time: when it was due, RFC 3339.
     pub const SCHEDULED_FOR: &str = "scheduled_for";
+    /// The trace that a record belongs to (W3C Trace Context).
+    pub const TRACEPARENT: &str = "traceparent";
+    /// What the tracing systems add to it (W3C Trace Context).
+    pub const TRACESTATE: &str = "tracestate";
 
-    const ALL: [&str; 12] = [
+    const ALL: [&str; 14] = [
         MESSAGE_ID,
         PRODUCED_AT,
         PRODUCER,
@@ -48,6 +51,8 @@ pub mod header {
         ERROR,
         ATTEMPT,
         SCHEDULED_FOR,
+        TRACEPARENT,
+        TRACESTATE,
     ];
 
     /// A name as records keep it: one of the above is not copied.

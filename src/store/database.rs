@@ -128,7 +128,8 @@ impl Database {
                     .await?;
                 migrate(&pool).await?;
                 let pool = Pool::new(pool);
-                Ok(Store { reader: pool.clone(), writer: pool, bell: Bell::default() })
+                let (reader, bell) = (pool.clone(), Bell::default());
+                Ok(Store { reader, writer: pool, bell, is_postgres: true })
             }
         }
     }
@@ -148,7 +149,8 @@ async fn open_sqlite(path: &Path) -> Result<Store, StoreError> {
     let writer = sqlite_pool(1).connect(&url).await?;
     migrate(&writer).await?;
     let reader = sqlite_pool(SQLITE_READERS_MAX).connect(&url).await?;
-    Ok(Store { reader: Pool::new(reader), writer: Pool::new(writer), bell: Bell::default() })
+    let (reader, writer) = (Pool::new(reader), Pool::new(writer));
+    Ok(Store { reader, writer, bell: Bell::default(), is_postgres: false })
 }
 
 async fn migrate(pool: &AnyPool) -> Result<(), StoreError> {

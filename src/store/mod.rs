@@ -13,6 +13,7 @@ mod claims;
 mod cursor;
 mod database;
 mod dead_letters;
+mod effect;
 mod instance_counters;
 mod leases;
 mod limited;
@@ -23,6 +24,7 @@ mod resolutions;
 mod retention;
 mod schedule;
 mod snapshots;
+mod waitlist;
 
 use limited::Pool;
 use thiserror::Error;
@@ -34,6 +36,7 @@ pub use database::{Database, InvalidDatabase};
 pub use dead_letters::{
     Cursor, IndexMoved, IndexProgress, IndexedLetter, LetterFilter, LetterState,
 };
+pub use effect::Effect;
 pub use instance_counters::{InstanceRow, PAST};
 pub use replays::{ReplayFailure, ReplayProgress, ReplayRow};
 pub use resolutions::{Claim, Resolution};
@@ -41,6 +44,10 @@ pub use schedule::{
     Bell, Cancelled, ClaimLimits, DueRow, GivenBack, NotScheduled, ScheduledRow, SentRow,
 };
 pub use snapshots::{SnapshotRow, WorkerCursor};
+pub use waitlist::{
+    CampaignRow, EventKind, EventRecord, NewReferral, NewUser, NotSignedUp, ReferralCounts,
+    SignedUp, UserRow,
+};
 
 /// The database did not do what it was asked.
 #[derive(Debug, Error)]
@@ -68,6 +75,8 @@ pub struct Store {
     writer: Pool,
     /// Wakes the sender of the schedule.
     bell: Bell,
+    /// Where one statement does not fit both, this tells which to take.
+    is_postgres: bool,
 }
 
 impl Store {

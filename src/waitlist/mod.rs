@@ -12,12 +12,13 @@ pub mod email;
 pub mod events;
 mod examples;
 pub mod fraud;
+mod handlers;
 pub mod position;
 pub mod reward;
-pub mod send_email;
 pub mod webhook;
 
 pub use catalog::{catalog, dead_letters};
+pub use handlers::{Parts, handlers};
 
 #[cfg(test)]
 mod tests;

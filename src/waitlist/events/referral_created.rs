@@ -55,6 +55,20 @@ pub enum ReferralSource {
     Direct,
 }
 
+impl ReferralSource {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Twitter => "twitter",
+            Self::Facebook => "facebook",
+            Self::LinkedIn => "linkedin",
+            Self::WhatsApp => "whatsapp",
+            Self::Direct => "direct",
+        }
+    }
+}
+
 impl Payload for ReferralCreated {
     const RULES: &'static [Rule] = &[users_differ];
 

@@ -71,6 +71,18 @@ pub enum SignupSource {
     Ad,
 }
 
+impl SignupSource {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Referral => "referral",
+            Self::Social => "social",
+            Self::Ad => "ad",
+        }
+    }
+}
+
 impl Payload for UserSignup {
     fn example() -> Self {
         Self {

@@ -8,17 +8,18 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 
-use super::email::{Email, EmailKind};
+use super::{database_away, end};
 use crate::domain::clock::SharedClock;
 use crate::domain::handler::{Failure, Handler, Job, Outcome};
 use crate::mail::{Mail, Mailer, SendError};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
+use crate::waitlist::email::{Email, EmailKind};
 
 /// The member of `template_data` that names the recipient.
 const RECIPIENT: &str = "email";
 
 /// Sends mails. At least once, with an id that stays the same.
-pub struct SendEmail {
+pub(super) struct SendEmail {
     kind: EmailKind,
     mailer: Arc<Mailer>,
     store: Store,
@@ -27,7 +28,12 @@ pub struct SendEmail {
 
 impl SendEmail {
     /// The handler of one kind of mail.
-    pub fn new(kind: EmailKind, mailer: Arc<Mailer>, store: Store, clock: SharedClock) -> Self {
+    pub(super) fn new(
+        kind: EmailKind,
+        mailer: Arc<Mailer>,
+        store: Store,
+        clock: SharedClock,
+    ) -> Self {
         Self { kind, mailer, store, clock }
     }
 
@@ -68,14 +74,8 @@ impl SendEmail {
 
 impl Handler for SendEmail {
     fn run<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Outcome> {
-        Box::pin(async move { self.send(job).await.unwrap_or_else(|outcome| outcome) })
+        Box::pin(async move { end(self.send(job).await) })
     }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
-fn database_away(error: StoreError) -> Outcome {
-    let message = "the database is away".to_owned();
-    Outcome::Unavailable(Failure::caused_by("database_away", message, &error))
 }
 
 fn outcome(error: &SendError) -> Outcome {

@@ -1,0 +1,76 @@
+//! What runs the built-in types, one file each.
+//!
+//! A handler decides, by the rules of the platform; what it changes in the database is one
+//! [`Effect`](crate::store::Effect), claimed and committed as a whole, with the jobs that follow.
+
+mod fan_out;
+mod milestones;
+mod referral_created;
+mod reward_earned;
+mod send_email;
+mod user_signup;
+mod user_verified;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::email::EmailKind;
+use crate::domain::catalog::Catalog;
+use crate::domain::clock::SharedClock;
+use crate::domain::handler::{Failure, Handler, Outcome};
+use crate::mail::Mailer;
+use crate::store::{Store, StoreError};
+use fan_out::FanOut;
+use referral_created::RecordReferral;
+use reward_earned::RecordReward;
+use send_email::SendEmail;
+use user_signup::SignUp;
+use user_verified::Verify;
+
+/// What the handlers stand on.
+pub struct Parts {
+    /// Where the jobs that follow are looked up.
+    pub catalog: Arc<Catalog>,
+    /// The tables.
+    pub store: Store,
+    /// Sends the mails.
+    pub mailer: Arc<Mailer>,
+    /// The one clock.
+    pub clock: SharedClock,
+    /// The `producer` header of the jobs that follow.
+    pub producer_name: Arc<str>,
+}
+
+/// The handlers, by the name of their type.
+pub fn handlers(parts: &Parts) -> HashMap<String, Arc<dyn Handler>> {
+    let Parts { catalog, store, mailer, clock, producer_name } = parts;
+    let fan_out = FanOut::new(catalog, clock, producer_name);
+    let mut handlers: HashMap<String, Arc<dyn Handler>> = HashMap::new();
+    for kind in EmailKind::ALL {
+        let (mailer, clock) = (Arc::clone(mailer), Arc::clone(clock));
+        let handler = SendEmail::new(kind, mailer, store.clone(), clock);
+        handlers.insert(kind.job_type(), Arc::new(handler));
+    }
+    let events: [(&str, Arc<dyn Handler>); 4] = [
+        ("user.signup", Arc::new(SignUp::new(store, &fan_out))),
+        ("user.verified", Arc::new(Verify::new(store, &fan_out))),
+        ("referral.created", Arc::new(RecordReferral::new(store, &fan_out))),
+        ("reward.earned", Arc::new(RecordReward::new(store, &fan_out))),
+    ];
+    handlers.extend(events.map(|(name, handler)| (name.to_owned(), handler)));
+    handlers
+}
+
+/// An attempt whose end may stand in either arm: steps that fail end it with `?`.
+type Attempt = Result<Outcome, Outcome>;
+
+fn end(attempt: Attempt) -> Outcome {
+    attempt.unwrap_or_else(|outcome| outcome)
+}
+
+/// The database is away, for everybody.
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
+fn database_away(error: StoreError) -> Outcome {
+    let message = "the database is away".to_owned();
+    Outcome::Unavailable(Failure::caused_by("database_away", message, &error))
+}

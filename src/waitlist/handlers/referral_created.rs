@@ -1,0 +1,70 @@
+//! `referral.created`: the pair is written down and counts for whoever referred.
+
+use futures_util::future::BoxFuture;
+
+use super::fan_out::FanOut;
+use super::milestones::Milestones;
+use super::{Attempt, database_away, end};
+use crate::domain::handler::{Handler, Job, Outcome};
+use crate::store::{EventKind, EventRecord, NewReferral, Store};
+use crate::waitlist::events::referral_created::ReferralCreated;
+use crate::waitlist::position::PositionRecalculation;
+
+/// Writes referrals down.
+pub(super) struct RecordReferral {
+    store: Store,
+    fan_out: FanOut,
+}
+
+impl RecordReferral {
+    pub(super) fn new(store: &Store, fan_out: &FanOut) -> Self {
+        Self { store: store.clone(), fan_out: fan_out.clone() }
+    }
+
+    async fn record(&self, job: &Job) -> Attempt {
+        let created: ReferralCreated = job.payload()?;
+        let referral = referral(&created);
+        let NewReferral { referrer_id, referred_id, campaign_id, .. } = referral;
+        let now_ms = self.fan_out.now_ms();
+        let effect = self.store.effect(&job.scope, job.id, now_ms).await.map_err(database_away)?;
+        let Some(mut effect) = effect else { return Ok(Outcome::AlreadyDone) };
+        effect.take_turns(&[referrer_id, referred_id]).await.map_err(database_away)?;
+        let campaign = effect.campaign(campaign_id, now_ms).await.map_err(database_away)?;
+        if effect.refer(&referral).await.map_err(database_away)? {
+            let event = EventRecord {
+                kind: EventKind::Referral,
+                subject: format!("{referrer_id}:{referred_id}"),
+                message_id: job.id,
+                campaign_id,
+                user_id: referrer_id,
+                email_key: None,
+                at_ms: referral.at_ms,
+            };
+            effect.record(&event).await.map_err(database_away)?;
+            effect.note_referrer(referred_id, referrer_id).await.map_err(database_away)?;
+            let milestones = Milestones { fan_out: &self.fan_out, campaign: &campaign, job };
+            milestones.count(&mut effect, referrer_id).await?;
+            let places = PositionRecalculation { campaign_id, user_ids: None };
+            self.fan_out.ask(&mut effect, job, "position.recalculation", &places).await?;
+        }
+        effect.commit().await.map_err(database_away)?;
+        Ok(Outcome::Done)
+    }
+}
+
+impl Handler for RecordReferral {
+    fn run<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Outcome> {
+        Box::pin(async move { end(self.record(job).await) })
+    }
+}
+
+fn referral(created: &ReferralCreated) -> NewReferral {
+    NewReferral {
+        referrer_id: created.referrer_id,
+        referred_id: created.referred_id,
+        campaign_id: created.campaign_id,
+        source: created.source.map(|source| source.as_str().to_owned()),
+        ip_address: created.ip_address.map(|address| address.to_string()),
+        at_ms: created.timestamp.timestamp_millis(),
+    }
+}

@@ -1,0 +1,75 @@
+//! `user.verified`: the user counts, also for whoever referred the user, and is welcomed.
+
+use futures_util::future::BoxFuture;
+use serde_json::Map;
+
+use super::fan_out::FanOut;
+use super::milestones::Milestones;
+use super::{Attempt, database_away, end};
+use crate::domain::handler::{Handler, Job, Outcome};
+use crate::store::{EventKind, EventRecord, Store};
+use crate::waitlist::email::EmailKind;
+use crate::waitlist::events::user_verified::UserVerified;
+use crate::waitlist::position::PositionRecalculation;
+
+/// Confirms users.
+pub(super) struct Verify {
+    store: Store,
+    fan_out: FanOut,
+}
+
+impl Verify {
+    pub(super) fn new(store: &Store, fan_out: &FanOut) -> Self {
+        Self { store: store.clone(), fan_out: fan_out.clone() }
+    }
+
+    async fn verify(&self, job: &Job) -> Attempt {
+        let verified: UserVerified = job.payload()?;
+        let (id, campaign_id) = (verified.user_id, verified.campaign_id);
+        let now_ms = self.fan_out.now_ms();
+        let effect = self.store.effect(&job.scope, job.id, now_ms).await.map_err(database_away)?;
+        let Some(mut effect) = effect else { return Ok(Outcome::AlreadyDone) };
+        let mut subjects = effect.referrers_of(id).await.map_err(database_away)?;
+        subjects.push(id);
+        effect.take_turns(&subjects).await.map_err(database_away)?;
+        // From here on nobody refers the user beside this, but somebody may have until now.
+        let referrers = effect.referrers_of(id).await.map_err(database_away)?;
+        effect.take_turns(&referrers).await.map_err(database_away)?;
+        let campaign = effect.campaign(campaign_id, now_ms).await.map_err(database_away)?;
+        let at_ms = verified.timestamp.timestamp_millis();
+        let event = EventRecord {
+            kind: EventKind::Verified,
+            subject: id.to_string(),
+            message_id: job.id,
+            campaign_id,
+            user_id: id,
+            email_key: None,
+            at_ms,
+        };
+        if effect.record(&event).await.map_err(database_away)? {
+            // A user whose signup comes later is welcomed then.
+            let is_listed = effect.verify_user(id, at_ms).await.map_err(database_away)?;
+            if is_listed && campaign.verification_required {
+                let user = (campaign_id, id);
+                self.fan_out
+                    .ask_mail(&mut effect, job, EmailKind::Welcome, user, Map::new())
+                    .await?;
+            }
+            effect.verify_referrals_of(id).await.map_err(database_away)?;
+            let milestones = Milestones { fan_out: &self.fan_out, campaign: &campaign, job };
+            for referrer in referrers {
+                milestones.count(&mut effect, referrer).await?;
+            }
+            let places = PositionRecalculation { campaign_id, user_ids: None };
+            self.fan_out.ask(&mut effect, job, "position.recalculation", &places).await?;
+        }
+        effect.commit().await.map_err(database_away)?;
+        Ok(Outcome::Done)
+    }
+}
+
+impl Handler for Verify {
+    fn run<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Outcome> {
+        Box::pin(async move { end(self.verify(job).await) })
+    }
+}
