@@ -1,0 +1,1 @@
+//! 5,000 users, and a worker that is killed.
