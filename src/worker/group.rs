@@ -260,14 +260,16 @@ impl Group {
 
     fn change_intake(&mut self) {
         let (pause, resume) = self.dispatcher.intake_changes();
-        let calls = [(&pause, GroupConsumer::pause as Change), (&resume, GroupConsumer::resume)];
-        for (partitions, change) in calls {
-            if !partitions.is_empty()
-                && let Err(error) = change(&self.consumer, partitions)
-            {
-                // A pause that fails is felt as more memory, a resume as a standstill.
-                tracing::error!(group = self.name, %error, "intake");
-            }
+        self.change_intake_of(&pause, GroupConsumer::pause);
+        self.change_intake_of(&resume, GroupConsumer::resume);
+    }
+
+    pub(super) fn change_intake_of(&self, partitions: &[PartitionId], change: Change) {
+        if !partitions.is_empty()
+            && let Err(error) = change(&self.consumer, partitions)
+        {
+            // A pause that fails is felt as more memory, a resume as a standstill.
+            tracing::error!(group = self.name, %error, "intake");
         }
     }
 
@@ -330,4 +332,5 @@ fn kind_of(runnable: &Runnable, postpones: bool) -> Kind {
     }
 }
 
-type Change = fn(&GroupConsumer, &[PartitionId]) -> Result<(), KafkaFault>;
+/// Stops or starts the intake of partitions.
+pub(super) type Change = fn(&GroupConsumer, &[PartitionId]) -> Result<(), KafkaFault>;
