@@ -111,7 +111,7 @@ impl Task {
 
     /// The stop has ended it.
     pub(crate) fn note_abandoned(&self, world: &mut World) {
-        if self.suspicion == Suspicion::Alone {
+        if self.suspicion != Suspicion::None {
             self.note(self.attempt - 1, false, None, world);
         }
     }
@@ -180,7 +180,7 @@ impl Task {
     fn after(&self, outcome: Outcome, world: &World) -> Stage {
         if world.has(Bug::ClaimApart) && outcome == Outcome::Done && self.stage == Stage::Run {
             Stage::Claim
-        } else if self.suspicion == Suspicion::Alone {
+        } else if self.suspicion != Suspicion::None {
             Stage::Clear(outcome)
         } else {
             Stage::Report(outcome)
@@ -229,7 +229,7 @@ impl Worker {
                     && task.probe_since_ms.is_some()
                     && matches!(outcome, Outcome::Fail | Outcome::AlreadyDone))
                 {
-                    self.shares.free(task.ticket.is_critical());
+                    self.shares.free(task.ticket.is_critical(), task.ticket.is_alone());
                     self.ended(&task, outcome, world);
                 }
                 self.pump(world, false);

@@ -29,7 +29,7 @@ pub use job::{Arrival, End, PartitionId, Past, Start, Suspicion, Ticket, Verdict
 pub use kind::Kind;
 use kind::KindState;
 use lane::{Entry, Intake, LaneId, LaneRef, Partition, Phase};
-pub use shares::{Leave, Shares};
+pub use shares::{GroupNumber, Leave, Shares};
 pub use view::{JobView, View};
 
 /// How much a group may hold at once.
@@ -64,6 +64,8 @@ pub struct Dispatcher<T> {
     /// Lanes whose first record must run alone.
     alone: VecDeque<LaneRef>,
     is_one_alone: bool,
+    /// Whether the last answer was no since one must run alone and others run.
+    waits_to_be_alone: bool,
     running: usize,
     waiting_bytes: usize,
     generation: u64,
@@ -89,6 +91,7 @@ impl<T> Dispatcher<T> {
             delayed: BinaryHeap::new(),
             alone: VecDeque::new(),
             is_one_alone: false,
+            waits_to_be_alone: false,
             running: 0,
             waiting_bytes: 0,
             generation: 0,
@@ -242,19 +245,25 @@ impl<T> Dispatcher<T> {
 
     /// The next attempt to start, if one may start now. Call it until it says no.
     pub fn next(&mut self, now_ms: i64, leave: Leave) -> Option<Start<T>> {
-        if self.is_stopping || self.is_one_alone || self.running >= self.limits.running {
+        self.waits_to_be_alone = false;
+        if self.is_stopping || self.is_one_alone {
             return None;
         }
         self.asked_ms = now_ms;
         self.wake_delayed(now_ms);
-        if let Some((lane, is_probe, is_critical)) = self.next_alone(now_ms) {
-            if !leave.alone || !leave.for_type(is_critical) || self.running > 0 {
+        if let Some((lane, is_probe, is_given_up)) = self.next_alone(now_ms) {
+            // One that is given up does not run.
+            if !is_given_up && !(leave.alone && self.running == 0) {
                 // The others wait for it: so it comes to run alone.
                 self.alone.push_front(lane);
+                self.waits_to_be_alone = true;
                 return None;
             }
-            self.is_one_alone = true;
+            self.is_one_alone = !is_given_up;
             return self.start(lane, now_ms, is_probe);
+        }
+        if self.running >= self.limits.running {
+            return None;
         }
         let count = self.kinds.len();
         // The types take turns, so that a busy one cannot keep the others waiting.
@@ -268,6 +277,11 @@ impl<T> Dispatcher<T> {
         None
     }
 
+    /// Whether one must run alone, and does or would if nothing else ran in the process.
+    pub fn wants_alone(&self) -> bool {
+        self.waits_to_be_alone || (self.is_one_alone && !self.is_stopping)
+    }
+
     fn wake_delayed(&mut self, now_ms: i64) {
         while self.delayed.peek().is_some_and(|Reverse((due_ms, _))| *due_ms <= now_ms) {
             let Some(Reverse((_, lane))) = self.delayed.pop() else { break };
@@ -278,21 +292,22 @@ impl<T> Dispatcher<T> {
         }
     }
 
-    /// A lane whose first record must run alone, whether it does so as a probe, and whether its
-    /// type is critical.
+    /// A lane whose first record must run alone, whether it does so as a probe, and whether it is
+    /// given up instead.
     fn next_alone(&mut self, now_ms: i64) -> Option<(LaneRef, bool, bool)> {
         let mut left = self.alone.len();
         while left > 0 {
             left -= 1;
             let lane = self.alone.pop_front()?;
-            let Some((_, index)) = self.first_of(lane) else { continue };
+            let Some((entry, index)) = self.first_of(lane) else { continue };
+            let is_given_up = entry.is_given_up;
             let state = self.kinds.get(index)?;
             let Some(is_probe) = state.gate(now_ms) else {
                 // The others need not wait for an outage of its type.
                 self.alone.push_back(lane);
                 continue;
             };
-            return Some((lane, is_probe, state.kind.is_critical));
+            return Some((lane, is_probe, is_given_up));
         }
         None
     }
@@ -325,7 +340,7 @@ impl<T> Dispatcher<T> {
         let state = self.kinds.get_mut(type_index)?;
         state.started(entry.prefix);
         let probe = if is_probe { state.breaker.probe_started() } else { None };
-        let is_alone = entry.suspicion == Suspicion::Alone;
+        let is_alone = entry.suspicion == Suspicion::Alone && !entry.is_given_up;
         Some(Start {
             attempt: entry.attempts + 1,
             suspicion: entry.suspicion,
@@ -561,6 +576,8 @@ impl<T> Dispatcher<T> {
     }
 }
 
+#[cfg(test)]
+mod alone_test;
 #[cfg(test)]
 mod probes_test;
 #[cfg(test)]
