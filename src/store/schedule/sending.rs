@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::{bytes, decoded_headers, retry, uuid};
 use crate::domain::clock::millis;
 use crate::domain::scheduled::ScheduledRecord;
+use crate::store::limited::OpenTransaction;
 use crate::store::{Store, StoreError};
 
 /// Who takes rows takes this first: one instance after the other sees what the others hold.
@@ -96,16 +97,7 @@ impl Store {
         limits: ClaimLimits,
     ) -> Result<Vec<DueRow>, StoreError> {
         let mut transaction = self.writer.begin().await?;
-        sqlx::query(
-            "INSERT INTO leases (name, holder, expires_at_ms) VALUES ($1, $2, $3)
-             ON CONFLICT (name) DO UPDATE
-             SET holder = excluded.holder, expires_at_ms = excluded.expires_at_ms",
-        )
-        .bind(TURN)
-        .bind(holder)
-        .bind(now_ms)
-        .execute(&mut *transaction)
-        .await?;
+        take_turn(&mut transaction, holder, now_ms).await?;
         let mut rows = Vec::new();
         let mut behind = Some((i64::MIN, String::new()));
         for _ in 0..PAGES_MAX {
@@ -149,14 +141,9 @@ impl Store {
         now_ms: i64,
         term: Duration,
     ) -> Result<(), StoreError> {
-        sqlx::query(
-            "UPDATE schedule SET held_until_ms = $1 WHERE holder = $2 AND state = 'waiting'",
-        )
-        .bind(now_ms.saturating_add(millis(term)))
-        .bind(holder)
-        .execute(&self.writer)
-        .await?;
-        Ok(())
+        let mut transaction = self.writer.begin().await?;
+        hold(&mut transaction, holder, now_ms, term).await?;
+        Ok(transaction.commit().await?)
     }
 
     /// Writes down what became of rows that this instance held. What was sent is sent, whoever
@@ -169,32 +156,82 @@ impl Store {
         given_back: &[GivenBack],
     ) -> Result<(), StoreError> {
         let mut transaction = self.writer.begin().await?;
-        for some in sent.chunks(SETTLED_AT_ONCE) {
-            let mut query = sqlx::query(SENT.as_str()).bind(now_ms);
-            for index in 0..SETTLED_AT_ONCE {
-                let row = some.get(index);
-                query = query
-                    .bind(row.map(|row| row.id.to_string()))
-                    .bind(row.map_or(0, |row| i64::from(row.partition)))
-                    .bind(row.map_or(0, |row| row.offset));
-            }
-            query.execute(&mut *transaction).await?;
-        }
-        for some in given_back.chunks(SETTLED_AT_ONCE) {
-            let mut query = sqlx::query(GIVEN_BACK.as_str()).bind(holder);
-            for index in 0..SETTLED_AT_ONCE {
-                let row = some.get(index);
-                query = query
-                    .bind(row.map(|row| row.id.to_string()))
-                    .bind(row.map_or(0, |row| row.not_before_ms))
-                    .bind(row.map_or(0, |row| i64::from(row.is_doubtful)))
-                    .bind(row.map_or(0, |row| i64::from(row.has_failed)));
-            }
-            query.execute(&mut *transaction).await?;
-        }
-        transaction.commit().await?;
-        Ok(())
+        settle(&mut transaction, holder, now_ms, sent, given_back).await?;
+        Ok(transaction.commit().await?)
     }
+}
+
+/// Waits for those who take rows, or change who holds some, and keeps others waiting until the
+/// transaction ends. On PostgreSQL a statement that selects rows sees what was there when it
+/// began, and those that it then changes as they are by then: a row whose lease was renewed
+/// between the two would be left out, and the one behind it would be taken past it.
+async fn take_turn(
+    transaction: &mut OpenTransaction,
+    holder: &str,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO leases (name, holder, expires_at_ms) VALUES ($1, $2, $3)
+         ON CONFLICT (name) DO UPDATE
+         SET holder = excluded.holder, expires_at_ms = excluded.expires_at_ms",
+    )
+    .bind(TURN)
+    .bind(holder)
+    .bind(now_ms)
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn hold(
+    transaction: &mut OpenTransaction,
+    holder: &str,
+    now_ms: i64,
+    term: Duration,
+) -> Result<(), StoreError> {
+    take_turn(transaction, holder, now_ms).await?;
+    sqlx::query("UPDATE schedule SET held_until_ms = $1 WHERE holder = $2 AND state = 'waiting'")
+        .bind(now_ms.saturating_add(millis(term)))
+        .bind(holder)
+        .execute(transaction)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn settle(
+    transaction: &mut OpenTransaction,
+    holder: &str,
+    now_ms: i64,
+    sent: &[SentRow],
+    given_back: &[GivenBack],
+) -> Result<(), StoreError> {
+    if !given_back.is_empty() {
+        take_turn(transaction, holder, now_ms).await?;
+    }
+    for some in sent.chunks(SETTLED_AT_ONCE) {
+        let mut query = sqlx::query(SENT.as_str()).bind(now_ms);
+        for index in 0..SETTLED_AT_ONCE {
+            let row = some.get(index);
+            query = query
+                .bind(row.map(|row| row.id.to_string()))
+                .bind(row.map_or(0, |row| i64::from(row.partition)))
+                .bind(row.map_or(0, |row| row.offset));
+        }
+        query.execute(&mut *transaction).await?;
+    }
+    for some in given_back.chunks(SETTLED_AT_ONCE) {
+        let mut query = sqlx::query(GIVEN_BACK.as_str()).bind(holder);
+        for index in 0..SETTLED_AT_ONCE {
+            let row = some.get(index);
+            query = query
+                .bind(row.map(|row| row.id.to_string()))
+                .bind(row.map_or(0, |row| row.not_before_ms))
+                .bind(row.map_or(0, |row| i64::from(row.is_doubtful)))
+                .bind(row.map_or(0, |row| i64::from(row.has_failed)));
+        }
+        query.execute(&mut *transaction).await?;
+    }
+    Ok(())
 }
 
 /// Takes rows of one page, behind a row and in the order of (due, id).
