@@ -125,7 +125,10 @@ impl Worker {
         };
         world.tell(|| format!("worker {} starts {task:?}", self.number));
         self.check_start(&task, world);
-        self.tasks.push(task);
+        self.tasks.push(task.clone());
+        if world.has(Bug::ProbeEndsEarly) && task.probe_since_ms.is_some() {
+            self.ended(&task, Outcome::Unavailable, world);
+        }
     }
 
     fn give_up(&mut self, start: Start<Job>, world: &mut World) {

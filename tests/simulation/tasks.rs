@@ -237,7 +237,9 @@ impl Worker {
             Stage::Write => {
                 world.truth.ended(&task.job, task.epoch, Ending::Letter);
                 world.tell(|| format!("dead letter of {:?}", task.job));
-                task.stage = Stage::Settle(true);
+                // The acknowledgement was lost, and nobody looks whether it is there.
+                let is_again = world.has(Bug::LetterTwice) && world.chance(0.1);
+                task.stage = if is_again { Stage::Write } else { Stage::Settle(true) };
             }
             Stage::Postpone(attempts, at_ms) => {
                 if world.database.is_away {
