@@ -253,7 +253,8 @@ impl<T> Dispatcher<T> {
         self.wake_delayed(now_ms);
         if let Some((lane, is_probe, is_given_up)) = self.next_alone(now_ms) {
             // One that is given up does not run.
-            if !is_given_up && !(leave.alone && self.running == 0) {
+            let may_start = is_given_up || (leave.alone && self.running == 0);
+            if !may_start {
                 // The others wait for it: so it comes to run alone.
                 self.alone.push_front(lane);
                 self.waits_to_be_alone = true;
