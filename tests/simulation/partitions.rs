@@ -209,14 +209,14 @@ impl Worker {
     /// Before its first job starts it is no longer said that the partition was left in good order.
     fn take_back_word(&mut self, part: Part, world: &mut World) {
         let Some(owned) = self.owned.get_mut(&part) else { return };
-        let Some(word) = owned.word.take() else { return };
-        let is_clean = CommitNote::decode(word.0, &word.1).is_clean;
+        let Some(left) = owned.word.take() else { return };
+        let is_clean = CommitNote::decode(left.0, &left.1).is_clean;
         if !is_clean || world.has(Bug::CleanMarkKept) {
             return;
         }
         // Sometimes Kafka does not take it, or not in time.
         let is_refused = world.chance(0.1);
-        if is_refused || !world.commit(self.number, owned.epoch, part, &said_again(&word, false)) {
+        if is_refused || !world.commit(self.number, owned.epoch, part, &said_again(&left, false)) {
             owned.watched_below = i64::MAX;
             owned.watched_left = world.plan.watched(false);
         }

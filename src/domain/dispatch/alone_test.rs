@@ -103,6 +103,8 @@ fn one_that_must_run_alone_waits_for_all_groups_and_all_groups_wait_for_it() {
     assert_eq!((process.pump(1, NOW), process.pump(2, NOW)), (1, 1));
 }
 
+type Change<'a> = &'a dyn Fn(&mut Dispatcher<i64>);
+
 #[test]
 fn one_that_waits_to_be_alone_keeps_nobody_waiting_once_it_may_not_run() {
     let wishes = || {
@@ -115,7 +117,7 @@ fn one_that_waits_to_be_alone_keeps_nobody_waiting_once_it_may_not_run() {
         process
     };
     let ids = [partition("topic.a", 0)];
-    let changes: [&dyn Fn(&mut Dispatcher<i64>); 4] = [
+    let changes: [Change<'_>; 4] = [
         &|machine| machine.closing(&ids),
         &|machine| machine.revoked(&ids),
         &|machine| machine.stop(),
