@@ -77,7 +77,7 @@ impl Sender {
         let mut wait = WAIT_FIRST;
         while !stop.is_cancelled() {
             self.store.bell().listen();
-            let until_ms = match self.look(&stop).await {
+            let until_ms = match self.look_at(self.clock.now_ms(), &stop).await {
                 Ok(Look::More) => {
                     wait = WAIT_FIRST;
                     continue;
@@ -110,8 +110,7 @@ impl Sender {
         }
     }
 
-    async fn look(&self, stop: &CancellationToken) -> Result<Look, StoreError> {
-        let now_ms = self.clock.now_ms();
+    async fn look_at(&self, now_ms: i64, stop: &CancellationToken) -> Result<Look, StoreError> {
         let next_look_ms = now_ms.saturating_add(millis(LOOK_EVERY));
         // What nobody has taken can still be cancelled.
         if self.producer.is_away() {
@@ -126,8 +125,9 @@ impl Sender {
         let holder = self.next_holder();
         let rows = self.store.claim_due(&holder, now_ms, LIMITS).await?;
         if rows.is_empty() {
-            // Others hold what comes before.
-            return Ok(Look::Until(next_look_ms));
+            // Others hold what comes before. That is no reason for the rest to be late.
+            let later_ms = self.store.next_due_later(now_ms).await?;
+            return Ok(Look::Until(later_ms.map_or(next_look_ms, |at_ms| at_ms.min(next_look_ms))));
         }
         Ok(self.send(&holder, rows, begun, stop).await)
     }
@@ -243,6 +243,26 @@ mod tests {
         let taken = store.claim_due("b", sender.clock.now_ms(), LIMITS).await.unwrap();
         let ids: Vec<u128> = taken.iter().map(|row| row.record.id.as_u128()).collect();
         assert_eq!(ids, [1], "its time is over");
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_held_back_makes_no_other_late() {
+        let dir = tempfile::tempdir().unwrap();
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let sender = sender(dir.path(), &silent).await;
+        let (store, one) = (sender.store.clone(), ClaimLimits { rows: 1, ..LIMITS });
+        let now_ms = sender.clock.now_ms();
+        for number in [1, 2] {
+            store.schedule(&due(number)).await.unwrap();
+        }
+        store.claim_due("b", now_ms, one).await.unwrap();
+        // Further away than anybody sleeps, and then nearer.
+        for (number, due_ms) in [(3, now_ms + 60_000), (4, now_ms + 500)] {
+            let other = ScheduledRecord { key: None, due_ms, ..due(number) };
+            store.schedule(&other).await.unwrap();
+        }
+        let look = sender.look_at(now_ms, &CancellationToken::new()).await.unwrap();
+        assert!(matches!(look, Look::Until(at_ms) if at_ms == now_ms + 500));
     }
 
     #[tokio::test]

@@ -78,11 +78,22 @@ pub struct GivenBack {
 impl Store {
     /// When the first row is due that nobody holds; it may be past.
     pub async fn next_due(&self, now_ms: i64) -> Result<Option<i64>, StoreError> {
+        self.first_due(now_ms, i64::MIN).await
+    }
+
+    /// The same of those that are not due yet.
+    pub async fn next_due_later(&self, now_ms: i64) -> Result<Option<i64>, StoreError> {
+        self.first_due(now_ms, now_ms).await
+    }
+
+    async fn first_due(&self, now_ms: i64, after_ms: i64) -> Result<Option<i64>, StoreError> {
         let row = sqlx::query(
-            "SELECT due_ms FROM schedule WHERE state = 'waiting' AND held_until_ms <= $1
+            "SELECT due_ms FROM schedule
+             WHERE state = 'waiting' AND held_until_ms <= $1 AND due_ms > $2
              ORDER BY due_ms, id LIMIT 1",
         )
         .bind(now_ms)
+        .bind(after_ms)
         .fetch_optional(&self.reader)
         .await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?)
