@@ -295,6 +295,8 @@ async fn what_was_sent_is_sent_whoever_holds_it_by_now(store: Store) {
 }
 
 async fn many_rows_are_settled_at_once(store: Store) {
+    // Written one by one, and so many that PostgreSQL, which has not counted them yet, once took
+    // longer to take them than a statement may.
     schedule(&store, (0..250).map(|n| job(n, &n.to_string(), NOW))).await;
     assert_eq!(take(&store, "a", NOW).await.len(), 250);
     let sent: Vec<SentRow> = (0..150_u128)
