@@ -35,7 +35,11 @@ pub mod header {
     /// On a record that was to be sent at a later time: when it was due, RFC 3339.
     pub const SCHEDULED_FOR: &str = "scheduled_for";
 
-    const ALL: [&str; 12] = [
+    /// On a record that was parked while its key was quarantined: the quarantine, and its number
+    /// there.
+    pub const QUARANTINE: &str = "quarantine";
+
+    const ALL: [&str; 13] = [
         MESSAGE_ID,
         PRODUCED_AT,
         PRODUCER,
@@ -48,6 +52,7 @@ pub mod header {
         ERROR,
         ATTEMPT,
         SCHEDULED_FOR,
+        QUARANTINE,
     ];
 
     /// A name as records keep it: one of the above is not copied.

@@ -18,6 +18,7 @@ mod leases;
 mod limited;
 mod offset_resets;
 mod pauses;
+mod quarantines;
 mod replays;
 mod resolutions;
 mod retention;
@@ -35,6 +36,7 @@ pub use dead_letters::{
     Cursor, IndexMoved, IndexProgress, IndexedLetter, LetterFilter, LetterState,
 };
 pub use instance_counters::{InstanceRow, PAST};
+pub use quarantines::{Changed, HeldBy, ParkEnd, ParkedBy, QuarantineRow};
 pub use replays::{ReplayFailure, ReplayProgress, ReplayRow};
 pub use resolutions::{Claim, Resolution};
 pub use schedule::{

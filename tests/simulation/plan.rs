@@ -115,6 +115,7 @@ impl Plan {
                 factor: 3,
                 longest: Duration::from_secs(600),
                 order,
+                quarantine: false,
             },
             is_critical,
             running_max: random.random_bool(0.3).then(|| random.random_range(1..4)),

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::{bytes, decoded_headers, retry, uuid};
 use crate::domain::clock::millis;
 use crate::domain::scheduled::ScheduledRecord;
+use crate::store::limited::OpenTransaction;
 use crate::store::{Store, StoreError};
 
 /// Who takes rows takes this first: one instance after the other sees what the others hold.
@@ -96,16 +97,7 @@ impl Store {
         limits: ClaimLimits,
     ) -> Result<Vec<DueRow>, StoreError> {
         let mut transaction = self.writer.begin().await?;
-        sqlx::query(
-            "INSERT INTO leases (name, holder, expires_at_ms) VALUES ($1, $2, $3)
-             ON CONFLICT (name) DO UPDATE
-             SET holder = excluded.holder, expires_at_ms = excluded.expires_at_ms",
-        )
-        .bind(TURN)
-        .bind(holder)
-        .bind(now_ms)
-        .execute(&mut *transaction)
-        .await?;
+        take_turn(&mut transaction, holder, now_ms).await?;
         let mut rows = Vec::new();
         let mut behind = Some((i64::MIN, String::new()));
         for _ in 0..PAGES_MAX {
@@ -195,6 +187,25 @@ impl Store {
         transaction.commit().await?;
         Ok(())
     }
+}
+
+/// Until the end of the transaction nobody else takes rows, nor parks and releases many at once.
+pub(in crate::store) async fn take_turn(
+    transaction: &mut OpenTransaction,
+    holder: &str,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO leases (name, holder, expires_at_ms) VALUES ($1, $2, $3)
+         ON CONFLICT (name) DO UPDATE
+         SET holder = excluded.holder, expires_at_ms = excluded.expires_at_ms",
+    )
+    .bind(TURN)
+    .bind(holder)
+    .bind(now_ms)
+    .execute(transaction)
+    .await?;
+    Ok(())
 }
 
 /// Takes rows of one page, behind a row and in the order of (due, id).
