@@ -9,6 +9,9 @@ CREATE TABLE quarantines (
     record_key       TEXT   NOT NULL,
     -- The job that died, and its last dead letter.
     message_id       TEXT   NOT NULL,
+    -- Where the record stood that began it, in the topic: what stands before it had ended.
+    from_partition   BIGINT NOT NULL,
+    from_offset      BIGINT NOT NULL,
     letter_topic     TEXT   NOT NULL,
     letter_partition BIGINT NOT NULL,
     letter_offset    BIGINT NOT NULL,

@@ -82,7 +82,7 @@ impl Parts {
         let quarantines = Quarantines::open(
             store.clone(),
             Arc::clone(&catalog),
-            &quarantine,
+            quarantine,
             Arc::clone(&ids),
             Arc::clone(&clock),
         );

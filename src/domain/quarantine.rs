@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
+use super::receipt::Place;
 use super::record::{Record, header};
 
 /// Jobs that are parked for one key: so many are put back and run within minutes, and a client
@@ -78,6 +79,27 @@ impl FromStr for Numbered {
     }
 }
 
+/// A job of a quarantined key, as far as the machine must know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Job {
+    /// Its id.
+    pub message_id: Uuid,
+    /// Its place among the parked ones, where it was released.
+    pub numbered: Option<Numbered>,
+    /// The partition of its record.
+    pub partition: i32,
+    /// The offset of its record.
+    pub offset: i64,
+}
+
+impl Job {
+    /// The job of a record.
+    pub fn of(record: &Record) -> Self {
+        let Place { partition, offset, .. } = record.place;
+        Self { message_id: record.message_id(), numbered: Numbered::of(record), partition, offset }
+    }
+}
+
 /// Whether a job of a quarantined key runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Passage {
@@ -120,6 +142,11 @@ pub struct Quarantine {
     pub id: Uuid,
     /// The job whose dead letter holds the key.
     pub message_id: Uuid,
+    /// Where the record stood whose dead letter began it: what stands before that in this partition
+    /// had ended by then.
+    pub partition: i32,
+    /// The offset of that record.
+    pub offset: i64,
     /// How far it is.
     pub state: QuarantineState,
     /// The number of the job that was parked last; 0: none was.
@@ -132,9 +159,10 @@ pub struct Quarantine {
 
 impl Quarantine {
     /// A key's quarantine, after the dead letter of this job.
-    pub fn new(id: Uuid, message_id: Uuid) -> Self {
+    pub fn new(id: Uuid, dead: Job) -> Self {
+        let Job { message_id, partition, offset, .. } = dead;
         let state = QuarantineState::Held;
-        Self { id, message_id, state, last: 0, ended: 0, last_due_ms: 0 }
+        Self { id, message_id, partition, offset, state, last: 0, ended: 0, last_due_ms: 0 }
     }
 
     /// Jobs that wait.
@@ -142,26 +170,29 @@ impl Quarantine {
         self.last.saturating_sub(self.ended).max(0)
     }
 
-    fn own(&self, numbered: Option<Numbered>) -> Option<i64> {
-        numbered.filter(|it| it.quarantine == self.id).map(|it| it.number)
+    fn own(&self, job: Job) -> Option<i64> {
+        job.numbered.filter(|it| it.quarantine == self.id).map(|it| it.number)
     }
 
     /// Whether a job of the key runs: the one whose letter holds the key, which is a replay of it
-    /// or comes once more after a crash, and a released one while nothing holds the key.
-    pub fn passage(&self, message_id: Uuid, numbered: Option<Numbered>) -> Passage {
-        let runs = match self.state {
-            QuarantineState::Held => message_id == self.message_id,
-            QuarantineState::Releasing => self.own(numbered).is_some(),
-        };
+    /// or comes once more after a crash; one from before it that comes once more; and a released
+    /// one while nothing holds the key.
+    pub fn passage(&self, job: Job) -> Passage {
+        let is_before = job.partition == self.partition && job.offset < self.offset;
+        let runs = is_before
+            || match self.state {
+                QuarantineState::Held => job.message_id == self.message_id,
+                QuarantineState::Releasing => self.own(job).is_some(),
+            };
         if runs { Passage::Runs } else { Passage::Parks }
     }
 
     /// A job of the key is to be parked. One that was released before keeps its number.
-    pub fn park(&mut self, message_id: Uuid, numbered: Option<Numbered>, now_ms: i64) -> Parking {
-        if self.passage(message_id, numbered) == Passage::Runs {
+    pub fn park(&mut self, job: Job, now_ms: i64) -> Parking {
+        if self.passage(job) == Passage::Runs {
             return Parking::Runs;
         }
-        let number = match self.own(numbered) {
+        let number = match self.own(job) {
             Some(number) if number <= self.ended => return Parking::Ended,
             Some(number) => number,
             None if self.parked() >= PARKED_MAX => return Parking::Full,
@@ -181,14 +212,14 @@ impl Quarantine {
 
     /// A job of the key has become a dead letter. Returns whether that one holds the key now:
     /// not if another one does.
-    pub fn buried(&mut self, message_id: Uuid, numbered: Option<Numbered>) -> bool {
-        if let Some(number) = self.own(numbered) {
+    pub fn buried(&mut self, job: Job) -> bool {
+        if let Some(number) = self.own(job) {
             self.ended = self.ended.max(number);
         }
-        if self.state == QuarantineState::Held && self.message_id != message_id {
+        if self.state == QuarantineState::Held && self.message_id != job.message_id {
             return false;
         }
-        (self.state, self.message_id) = (QuarantineState::Held, message_id);
+        (self.state, self.message_id) = (QuarantineState::Held, job.message_id);
         true
     }
 
@@ -224,14 +255,21 @@ mod tests {
     const LATER: Uuid = Uuid::from_u128(3);
     const NOW_MS: i64 = 1_000_000;
 
-    fn numbered(number: i64) -> Option<Numbered> {
-        Some(Numbered { quarantine: ID, number })
+    /// A later job of the key.
+    fn job(message_id: Uuid) -> Job {
+        Job { message_id, numbered: None, partition: 0, offset: 8 }
+    }
+
+    /// One that was released.
+    fn released(message_id: Uuid, number: i64) -> Job {
+        let numbered = Some(Numbered { quarantine: ID, number });
+        Job { numbered, ..job(message_id) }
     }
 
     fn holding(parked: i64) -> Quarantine {
-        let mut quarantine = Quarantine::new(ID, DEAD);
+        let mut quarantine = Quarantine::new(ID, Job { offset: 7, ..job(DEAD) });
         for number in 1..=parked {
-            assert_eq!(quarantine.park(LATER, None, NOW_MS), Parking::Kept(number));
+            assert_eq!(quarantine.park(job(LATER), NOW_MS), Parking::Kept(number));
         }
         quarantine
     }
@@ -239,9 +277,24 @@ mod tests {
     #[test]
     fn the_job_of_the_letter_runs_and_the_later_ones_are_parked_in_order() {
         let quarantine = holding(3);
-        assert_eq!(quarantine.passage(DEAD, None), Passage::Runs);
-        assert_eq!(quarantine.passage(LATER, None), Passage::Parks);
+        assert_eq!(quarantine.passage(job(DEAD)), Passage::Runs);
+        assert_eq!(quarantine.passage(job(LATER)), Passage::Parks);
         assert_eq!(quarantine.parked(), 3);
+    }
+
+    #[test]
+    fn what_had_ended_before_and_comes_once_more_is_not_parked() {
+        let mut quarantine = holding(1);
+        let before = Job { offset: 6, ..job(LATER) };
+        assert_eq!(quarantine.passage(before), Passage::Runs);
+        assert_eq!(quarantine.park(before, NOW_MS), Parking::Runs);
+        let elsewhere = Job { partition: 1, ..before };
+        assert_eq!(quarantine.passage(elsewhere), Passage::Parks, "nothing is known of that");
+        quarantine.release(NOW_MS);
+        assert_eq!(quarantine.passage(before), Passage::Runs);
+        quarantine.buried(Job { offset: 20, ..released(LATER, 1) });
+        let parked = Job { offset: 9, ..job(Uuid::nil()) };
+        assert_eq!(quarantine.passage(parked), Passage::Parks, "the first letter's place counts");
     }
 
     #[test]
@@ -250,12 +303,13 @@ mod tests {
         let Release::Due(base_ms) = quarantine.release(NOW_MS) else { panic!("there are some") };
         assert_eq!(base_ms + 3, NOW_MS, "the last one is due now");
         assert_eq!(quarantine.release(NOW_MS), Release::Already);
-        assert_eq!(quarantine.park(LATER, None, NOW_MS), Parking::Due(4, NOW_MS + 1));
-        assert_eq!(quarantine.park(LATER, None, NOW_MS + 9), Parking::Due(5, NOW_MS + 9));
-        assert_eq!(quarantine.park(LATER, numbered(1), NOW_MS), Parking::Runs);
-        let of_another = Some(Numbered { quarantine: LATER, number: 1 });
-        assert_eq!(quarantine.passage(LATER, of_another), Passage::Parks);
-        assert_eq!(quarantine.passage(DEAD, None), Passage::Parks, "it waits as any other");
+        assert_eq!(quarantine.park(job(LATER), NOW_MS), Parking::Due(4, NOW_MS + 1));
+        assert_eq!(quarantine.park(job(LATER), NOW_MS + 9), Parking::Due(5, NOW_MS + 9));
+        assert_eq!(quarantine.park(released(LATER, 1), NOW_MS), Parking::Runs);
+        let numbered = Some(Numbered { quarantine: LATER, number: 1 });
+        let of_another = Job { numbered, ..job(LATER) };
+        assert_eq!(quarantine.passage(of_another), Passage::Parks);
+        assert_eq!(quarantine.passage(job(DEAD)), Passage::Parks, "it waits as any other");
     }
 
     #[test]
@@ -265,7 +319,7 @@ mod tests {
         let mut quarantine = holding(2);
         quarantine.release(NOW_MS);
         assert!(!quarantine.ended(1));
-        quarantine.park(LATER, None, NOW_MS);
+        quarantine.park(job(LATER), NOW_MS);
         assert!(!quarantine.ended(2), "one has come meanwhile");
         assert!(!quarantine.ended(1), "one that was sent twice");
         assert!(quarantine.ended(3));
@@ -281,10 +335,10 @@ mod tests {
         let mut quarantine = holding(3);
         quarantine.release(NOW_MS);
         assert!(!quarantine.ended(1));
-        assert!(quarantine.buried(LATER, numbered(2)));
+        assert!(quarantine.buried(released(LATER, 2)));
         assert_eq!((quarantine.state, quarantine.message_id), (QuarantineState::Held, LATER));
         assert_eq!(quarantine.parked(), 1);
-        assert_eq!(quarantine.park(Uuid::nil(), numbered(3), NOW_MS), Parking::Kept(3));
+        assert_eq!(quarantine.park(released(Uuid::nil(), 3), NOW_MS), Parking::Kept(3));
         let Release::Due(base_ms) = quarantine.release(NOW_MS) else { panic!("there is one") };
         assert!(base_ms + 3 > NOW_MS, "behind what may be on its way from before");
         assert!(quarantine.ended(3));
@@ -293,19 +347,19 @@ mod tests {
     #[test]
     fn of_two_letters_of_a_key_the_first_one_holds_it() {
         let mut quarantine = holding(1);
-        assert!(!quarantine.buried(LATER, None));
+        assert!(!quarantine.buried(job(LATER)));
         assert_eq!(quarantine.message_id, DEAD);
-        assert!(quarantine.buried(DEAD, None), "the same job once more");
+        assert!(quarantine.buried(job(DEAD)), "the same job once more");
     }
 
     #[test]
     fn no_more_are_parked_than_may_be() {
         let mut quarantine = Quarantine { last: PARKED_MAX, ..holding(0) };
-        assert_eq!(quarantine.park(LATER, None, NOW_MS), Parking::Full);
-        assert_eq!(quarantine.park(LATER, numbered(1), NOW_MS), Parking::Kept(1));
+        assert_eq!(quarantine.park(job(LATER), NOW_MS), Parking::Full);
+        assert_eq!(quarantine.park(released(LATER, 1), NOW_MS), Parking::Kept(1));
         quarantine.ended = 1;
-        assert_eq!(quarantine.park(LATER, numbered(1), NOW_MS), Parking::Ended);
-        assert_eq!(quarantine.park(LATER, None, NOW_MS), Parking::Kept(PARKED_MAX + 1));
+        assert_eq!(quarantine.park(released(LATER, 1), NOW_MS), Parking::Ended);
+        assert_eq!(quarantine.park(job(LATER), NOW_MS), Parking::Kept(PARKED_MAX + 1));
     }
 
     #[test]

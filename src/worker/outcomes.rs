@@ -87,7 +87,7 @@ impl Group {
                 let error = failure.map_or("", |failure| &failure.message);
                 tracing::warn!(job.r#type = type_name, error, "paused by an outage; probing");
             }
-            Verdict::Paused { is_news: false } => {}
+            Verdict::Paused { is_news: false } | Verdict::NotBegun => {}
             Verdict::RetryAt { at_ms, attempts, is_long } => {
                 log_retry(ended, type_name, failure, at_ms - now_ms);
                 if is_long {
@@ -99,7 +99,6 @@ impl Group {
                 self.runner.postpone(*ticket, Arc::clone(record), attempts, at_ms);
                 log_retry(ended, type_name, failure, at_ms - now_ms);
             }
-            Verdict::NotBegun => {}
             Verdict::Stale => tracing::info!(
                 job.id = %record.message_id(),
                 job.r#type = type_name,

@@ -18,6 +18,7 @@ mod crashes;
 mod frozen;
 mod limits;
 mod order;
+mod quarantine;
 mod slow;
 mod waits;
 

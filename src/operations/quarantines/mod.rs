@@ -16,7 +16,7 @@ use super::insist::insist_until;
 use crate::domain::catalog::{Catalog, RecordType};
 use crate::domain::clock::SharedClock;
 use crate::domain::id::IdSource;
-use crate::domain::quarantine::{Numbered, Passage};
+use crate::domain::quarantine::{Job, Numbered, Passage};
 use crate::domain::receipt::Place;
 use crate::domain::record::{Record, header};
 use crate::store::{Changed, HeldBy, ParkEnd, ParkedBy, QuarantineRow, Store, StoreError};
@@ -51,7 +51,7 @@ impl Quarantines {
     pub async fn open(
         store: Store,
         catalog: Arc<Catalog>,
-        named: &HashSet<String>,
+        named: HashSet<String>,
         ids: Arc<IdSource>,
         clock: SharedClock,
     ) -> Result<Self, StoreError> {
@@ -135,7 +135,7 @@ impl Quarantines {
         let passage = self.with_known(|known| {
             let key = record.key.as_deref()?;
             let quarantine = known.of(group, &record.place.topic, key)?;
-            Some(quarantine.passage(record.message_id(), Numbered::of(record)))
+            Some(quarantine.passage(Job::of(record)))
         });
         passage.unwrap_or(Passage::Runs)
     }
@@ -176,18 +176,17 @@ impl Quarantines {
             self.heard(&changed);
             Ok(changed)
         };
-        let held = insist_until(stop, hold, |error| log_wait(record, error)).await;
-        for Changed { row, is_lifted } in held.iter().flatten().filter(|it| !it.is_lifted) {
+        let changed = insist_until(stop, hold, |error| log_wait(record, error)).await;
+        for Changed { row, .. } in changed.iter().flatten().filter(|it| !it.is_lifted) {
             tracing::warn!(
                 job.id = %row.machine.message_id,
                 topic = row.topic,
                 group,
                 parked = row.machine.parked(),
-                is_lifted,
                 "its key is quarantined until somebody has decided about the dead letter"
             );
         }
-        held.is_some()
+        changed.is_some()
     }
 
     /// Whether the end of this job may be the end of a quarantine, or of a part of it.
@@ -227,6 +226,10 @@ impl Quarantines {
     }
 
     fn heard(&self, changed: &[Changed]) {
+        for Changed { row, .. } in changed.iter().filter(|changed| changed.is_lifted) {
+            let (topic, group) = (&row.topic, &row.group);
+            tracing::info!(quarantine = %row.machine.id, topic, group, "a key is free again");
+        }
         self.change_known(|known| changed.iter().for_each(|changed| known.heard(changed)));
     }
 

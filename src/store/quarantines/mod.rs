@@ -16,7 +16,7 @@ use super::limited::OpenTransaction;
 use super::schedule::{insert_parked, take_turn};
 use super::{Store, StoreError, TimeCursor};
 use crate::domain::id;
-use crate::domain::quarantine::{Numbered, Parking, Quarantine, QuarantineState, Release};
+use crate::domain::quarantine::{Job, Numbered, Parking, Quarantine, QuarantineState, Release};
 use crate::domain::receipt::Place;
 use crate::domain::record::Record;
 use crate::domain::scheduled::ScheduledRecord;
@@ -105,7 +105,7 @@ impl Store {
         let mut changed = follow_message(&mut transaction, group, message_id, letter).await?;
         let row = match lock_key(&mut transaction, group, topic, key).await? {
             None => {
-                let machine = Quarantine::new(id, message_id);
+                let machine = Quarantine::new(id, Job::of(record));
                 let (group, topic) = (group.to_owned(), topic.to_owned());
                 let (key, letter) = (key.to_vec(), letter.clone());
                 let row = QuarantineRow { machine, group, topic, key, letter, since_ms: now_ms };
@@ -114,7 +114,7 @@ impl Store {
             }
             Some(mut row) => {
                 let before = row.machine;
-                if row.machine.buried(message_id, Numbered::of(record)) {
+                if row.machine.buried(Job::of(record)) {
                     let is_same =
                         before.message_id == message_id && before.state == QuarantineState::Held;
                     let since_ms = if is_same { row.since_ms } else { now_ms };
@@ -152,7 +152,7 @@ impl Store {
             transaction.rollback().await?;
             return Ok(ParkEnd::Runs);
         };
-        let parking = row.machine.park(record.message_id(), Numbered::of(record), now_ms);
+        let parking = row.machine.park(Job::of(record), now_ms);
         let (number, due_ms) = match parking {
             Parking::Kept(number) => (number, None),
             Parking::Due(number, due_ms) => (number, Some(due_ms)),

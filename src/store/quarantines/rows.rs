@@ -10,7 +10,7 @@ use crate::domain::quarantine::{Quarantine, QuarantineState};
 use crate::domain::receipt::Place;
 use crate::store::StoreError;
 use crate::store::limited::OpenTransaction;
-use crate::store::schedule::{decoded, encoded, uuid};
+use crate::store::schedule::{decoded, encoded, small, uuid};
 
 /// Selects what a [`QuarantineRow`] is made of; a literal, since sqlx takes no text that was put
 /// together.
@@ -19,7 +19,8 @@ macro_rules! with_columns {
         concat!(
             $before,
             " id, group_name, topic, record_key, message_id, letter_topic, letter_partition,
-              letter_offset, since_ms, state, last_number, ended_number, last_due_ms ",
+              letter_offset, since_ms, state, last_number, ended_number, last_due_ms,
+              from_partition, from_offset ",
             $after
         )
     };
@@ -126,8 +127,8 @@ pub(super) async fn insert(
     sqlx::query(
         "INSERT INTO quarantines (group_name, lane, id, topic, record_key, message_id,
              letter_topic, letter_partition, letter_offset, since_ms, state, last_number,
-             ended_number, last_due_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+             ended_number, last_due_ms, from_partition, from_offset)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
     )
     .bind(row.group.as_str())
     .bind(id::of_lane(&row.topic, &row.key).to_string())
@@ -143,6 +144,8 @@ pub(super) async fn insert(
     .bind(machine.last)
     .bind(machine.ended)
     .bind(machine.last_due_ms)
+    .bind(i64::from(machine.partition))
+    .bind(machine.offset)
     .execute(transaction)
     .await?;
     Ok(())
@@ -195,12 +198,13 @@ pub(super) async fn count_change(transaction: &mut OpenTransaction) -> Result<()
 pub(super) fn read(row: &AnyRow) -> Result<QuarantineRow, StoreError> {
     let state: String = row.try_get("state")?;
     let topic: String = row.try_get("letter_topic")?;
-    let partition: i64 = row.try_get("letter_partition")?;
     let key: String = row.try_get("record_key")?;
     Ok(QuarantineRow {
         machine: Quarantine {
             id: uuid(row, "id")?,
             message_id: uuid(row, "message_id")?,
+            partition: small(row.try_get("from_partition")?)?,
+            offset: row.try_get("from_offset")?,
             state: QuarantineState::parse(&state).ok_or(StoreError::Corrupt { what: "state" })?,
             last: row.try_get("last_number")?,
             ended: row.try_get("ended_number")?,
@@ -211,8 +215,7 @@ pub(super) fn read(row: &AnyRow) -> Result<QuarantineRow, StoreError> {
         key: decoded(&key)?,
         letter: Place {
             topic: topic.into(),
-            partition: i32::try_from(partition)
-                .map_err(|_| StoreError::Corrupt { what: "partition" })?,
+            partition: small(row.try_get("letter_partition")?)?,
             offset: row.try_get("letter_offset")?,
         },
         since_ms: row.try_get("since_ms")?,

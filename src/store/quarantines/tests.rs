@@ -112,6 +112,7 @@ async fn parked_jobs_come_back_in_their_order_and_the_last_one_lifts_it(store: S
         assert_eq!(park(&store, &job(offset)).await, ParkEnd::Parked);
     }
     assert_eq!(park(&store, &job(3)).await, ParkEnd::Runs, "the job of the letter itself");
+    assert_eq!(park(&store, &job(2)).await, ParkEnd::Runs, "it had ended before");
     let row = the_row(&store).await.unwrap();
     assert_eq!((row.machine.parked(), row.letter.clone()), (5, letter(0)));
     assert_eq!(store.quarantine_of(&letter(0), id(1_003)).await.unwrap(), Some(row));

@@ -288,7 +288,7 @@ fn bytes(row: &AnyRow, column: &str) -> Result<Option<Vec<u8>>, StoreError> {
     text.as_deref().map(decoded).transpose()
 }
 
-fn small(number: Option<i64>) -> Result<i32, StoreError> {
+pub(super) fn small(number: Option<i64>) -> Result<i32, StoreError> {
     let small = number.and_then(|number| i32::try_from(number).ok());
     small.ok_or(StoreError::Corrupt { what: "partition" })
 }
