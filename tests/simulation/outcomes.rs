@@ -78,6 +78,7 @@ impl Worker {
                 }
                 self.tasks.push(Task { stage: Stage::Postpone(attempts, at_ms), ..task.clone() });
             }
+            Verdict::NotBegun => {}
             Verdict::Stale => {
                 if world.has(Bug::StaleAccepted) {
                     self.dispatcher.passed(&world.plan.parts[job.part], job.offset);
