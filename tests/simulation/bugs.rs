@@ -60,6 +60,14 @@ pub(crate) enum Bug {
     NeverPaused,
     /// Nobody asks when to wake.
     NoWakeup,
+    /// A quarantine is lifted when the first of its released jobs has ended.
+    LiftedEarly,
+    /// A record is settled before its letter holds its key.
+    HoldNotAwaited,
+    /// A worker that gets a partition does not read the quarantines.
+    QuarantinesUnread,
+    /// What comes during a release runs at once.
+    NewcomersRun,
 }
 
 /// Each mistake, what finds it, and what else may come to light first: a wrong commit, say, also
@@ -95,5 +103,9 @@ pub(crate) const TABLE: &[(Bug, Invariant, &[Invariant])] = {
         (B::WatchCountsDone, I::Attempts, &[]),
         (B::NeverPaused, I::Memory, &[]),
         (B::NoWakeup, I::Wakeup, &[]),
+        (B::LiftedEarly, I::QuarantineOrder, &[]),
+        (B::HoldNotAwaited, I::Quarantine, &[I::QuarantineOrder]),
+        (B::QuarantinesUnread, I::QuarantineOrder, &[I::Quarantine]),
+        (B::NewcomersRun, I::QuarantineOrder, &[]),
     ]
 };

@@ -22,6 +22,7 @@ mod checks;
 mod outcomes;
 mod partitions;
 mod plan;
+mod quarantines;
 mod schedule;
 mod shell;
 mod starts;
@@ -148,4 +149,8 @@ mistakes! {
     watch_counts_done
     never_paused
     no_wakeup
+    lifted_early
+    hold_not_awaited
+    quarantines_unread
+    newcomers_run
 }

@@ -26,6 +26,8 @@ impl Worker {
             Outcome::Fail => End::Fail,
             Outcome::Retry => End::Retry(&failure),
             Outcome::Unavailable => End::Unavailable(&failure),
+            Outcome::Parked => End::Passed,
+            Outcome::NotParked => End::NotBegun(&failure, Self::park_again_ms(world)),
         };
         let is_sidelined = world.has(Bug::LaneGoesOn) && outcome == Outcome::Retry;
         let end = if is_sidelined { End::Passed } else { end };

@@ -20,11 +20,16 @@ pub(crate) enum Outcome {
     Fail,
     Retry,
     Unavailable,
+    /// Its key is quarantined, and it is put aside; or cannot be yet.
+    Parked,
+    NotParked,
 }
 
 /// What comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
+    /// It is put aside in place of being run.
+    Park,
     /// It is noted that the attempt starts.
     Note,
     Run,
@@ -35,6 +40,8 @@ pub(crate) enum Stage {
     Report(Outcome),
     /// The dead letter is written.
     Write,
+    /// The letter comes to hold its key.
+    Hold,
     /// The row is written that brings the record back: after so many attempts, at this time.
     Postpone(u32, i64),
     /// The machine is told that the record was put away: whether as a dead letter.
@@ -46,6 +53,7 @@ pub(crate) enum Stage {
 /// An attempt, and what follows from it.
 #[derive(Clone)]
 pub(crate) struct Task {
+    pub(crate) is_given_up: bool,
     pub(crate) ticket: Ticket,
     pub(crate) job: Arc<Job>,
     /// The assignment.
@@ -82,8 +90,8 @@ pub(crate) enum Step {
 impl Task {
     /// Whether it is an attempt that runs.
     pub(crate) fn runs(&self) -> bool {
-        use Stage::{Again, Postpone, Settle, Write};
-        !matches!(self.stage, Write | Postpone(..) | Settle(_) | Again)
+        use Stage::{Again, Hold, Park, Postpone, Settle, Write};
+        !matches!(self.stage, Park | Write | Hold | Postpone(..) | Settle(_) | Again)
     }
 
     fn note(
@@ -131,6 +139,7 @@ impl Task {
                     world.database.attempts.remove(&(self.job.part, self.job.offset));
                 }
             }
+            Outcome::Parked | Outcome::NotParked => {}
         }
     }
 
@@ -193,6 +202,27 @@ impl Worker {
     pub(crate) fn advance(&mut self, at: usize, world: &mut World) -> Step {
         let Some(task) = self.tasks.get_mut(at) else { return Step::None };
         match task.stage {
+            Stage::Park => {
+                let mut task = task.clone();
+                if let Some(stage) = self.park(&task, world) {
+                    task.stage = stage;
+                } else if task.is_given_up {
+                    self.tasks.swap_remove(at);
+                    self.shares.free(task.ticket.is_critical());
+                    self.given_up(task, world);
+                    self.pump(world, false);
+                    return Step::Done;
+                } else {
+                    let is_noted = task.suspicion != Suspicion::None;
+                    task.stage = if is_noted { Stage::Note } else { Stage::Run };
+                    self.tasks.swap_remove(at);
+                    self.check_start(&task, world);
+                    self.check_quarantine(&task, world);
+                    self.tasks.push(task);
+                    return Step::Done;
+                }
+                self.tasks[at] = task;
+            }
             Stage::Note => {
                 task.begin(world);
                 let is_ours = world.owns(self.number, task.epoch, task.job.part);
@@ -224,6 +254,11 @@ impl Worker {
                 task.stage = Stage::Report(outcome);
             }
             Stage::Report(outcome) => {
+                let job = Arc::clone(&task.job);
+                let is_success = matches!(outcome, Outcome::Done | Outcome::AlreadyDone);
+                if is_success && !self.pay(&job, world) {
+                    return Step::None;
+                }
                 let task = self.tasks.swap_remove(at);
                 if !(world.has(Bug::ProbeNeverReleased)
                     && task.probe_since_ms.is_some()
@@ -237,7 +272,25 @@ impl Worker {
             Stage::Write => {
                 world.truth.ended(&task.job, task.epoch, Ending::Letter);
                 world.tell(|| format!("dead letter of {:?}", task.job));
-                task.stage = Stage::Settle(true);
+                let is_owner = world.owns(self.number, task.epoch, task.job.part);
+                world.lettered(&task.job, is_owner);
+                task.stage = Stage::Hold;
+                if world.has(Bug::HoldNotAwaited) {
+                    let ticket = task.ticket;
+                    self.dispatcher.settled(&ticket);
+                    self.pump(world, false);
+                }
+            }
+            Stage::Hold => {
+                let job = Arc::clone(&task.job);
+                if !self.hold(&job, world) {
+                    return Step::None;
+                }
+                if world.has(Bug::HoldNotAwaited) {
+                    self.tasks.swap_remove(at);
+                } else {
+                    self.tasks[at].stage = Stage::Settle(true);
+                }
             }
             Stage::Postpone(attempts, at_ms) => {
                 if world.database.is_away {
