@@ -21,7 +21,8 @@ CREATE TABLE quarantines (
     -- Parked jobs are numbered from 1: the last one, and the last that has come to its end.
     last_number      BIGINT NOT NULL,
     ended_number     BIGINT NOT NULL,
-    last_due_ms      BIGINT NOT NULL,
+    -- A released job is due at this time, and as many milliseconds later as its number says.
+    base_ms          BIGINT NOT NULL,
     PRIMARY KEY (group_name, lane)
 );
 

@@ -153,8 +153,9 @@ pub struct Quarantine {
     pub last: i64,
     /// The highest number of a released job that has come to its end.
     pub ended: i64,
-    /// When the last job that was released is due, milliseconds since the epoch.
-    pub last_due_ms: i64,
+    /// When a released job is due, milliseconds since the epoch: at this time, and as many more as
+    /// its number says. So rows that are sent keep the order of the numbers.
+    pub base_ms: i64,
 }
 
 impl Quarantine {
@@ -162,7 +163,7 @@ impl Quarantine {
     pub fn new(id: Uuid, dead: Job) -> Self {
         let Job { message_id, partition, offset, .. } = dead;
         let state = QuarantineState::Held;
-        Self { id, message_id, partition, offset, state, last: 0, ended: 0, last_due_ms: 0 }
+        Self { id, message_id, partition, offset, state, last: 0, ended: 0, base_ms: 0 }
     }
 
     /// Jobs that wait.
@@ -175,25 +176,32 @@ impl Quarantine {
     }
 
     /// Whether a job of the key runs: the one whose letter holds the key, which is a replay of it
-    /// or comes once more after a crash; one from before it that comes once more; and a released
-    /// one while nothing holds the key.
+    /// or comes once more after a crash; one from before it that comes once more; and, while nothing
+    /// holds the key, the released one whose turn it is.
     pub fn passage(&self, job: Job) -> Passage {
         let is_before = job.partition == self.partition && job.offset < self.offset;
         let runs = is_before
             || match self.state {
                 QuarantineState::Held => job.message_id == self.message_id,
-                QuarantineState::Releasing => self.own(job).is_some(),
+                QuarantineState::Releasing => {
+                    self.own(job).is_some_and(|number| number <= self.ended + 1)
+                }
             };
         if runs { Passage::Runs } else { Passage::Parks }
     }
 
-    /// A job of the key is to be parked. One that was released before keeps its number.
-    pub fn park(&mut self, job: Job, now_ms: i64) -> Parking {
+    /// A job of the key is to be parked. One that was released before keeps its number, and runs if
+    /// none before it may still come: those may be on their way once more, since the key was held
+    /// again meanwhile, or may have gone from the topic without having run.
+    pub fn park(&mut self, job: Job, may_one_before_come: bool) -> Parking {
         if self.passage(job) == Passage::Runs {
             return Parking::Runs;
         }
         let number = match self.own(job) {
             Some(number) if number <= self.ended => return Parking::Ended,
+            Some(_) if self.state == QuarantineState::Releasing && !may_one_before_come => {
+                return Parking::Runs;
+            }
             Some(number) => number,
             None if self.parked() >= PARKED_MAX => return Parking::Full,
             None => {
@@ -203,10 +211,7 @@ impl Quarantine {
         };
         match self.state {
             QuarantineState::Held => Parking::Kept(number),
-            QuarantineState::Releasing => {
-                self.last_due_ms = now_ms.max(self.last_due_ms.saturating_add(1));
-                Parking::Due(number, self.last_due_ms)
-            }
+            QuarantineState::Releasing => Parking::Due(number, self.base_ms.saturating_add(number)),
         }
     }
 
@@ -232,10 +237,9 @@ impl Quarantine {
             return Release::Lifted;
         }
         self.state = QuarantineState::Releasing;
-        // Due now, but behind what is still on its way from an earlier release.
-        let before_ms = self.last_due_ms.max(now_ms.saturating_sub(self.parked()));
-        self.last_due_ms = before_ms.saturating_add(self.parked());
-        Release::Due(before_ms.saturating_sub(self.ended))
+        // All due now, and none before one of an earlier release with a lower number.
+        self.base_ms = self.base_ms.max(now_ms.saturating_sub(self.last));
+        Release::Due(self.base_ms)
     }
 
     /// A released job has come to its end. Returns whether the quarantine is lifted: it was the
@@ -269,7 +273,7 @@ mod tests {
     fn holding(parked: i64) -> Quarantine {
         let mut quarantine = Quarantine::new(ID, Job { offset: 7, ..job(DEAD) });
         for number in 1..=parked {
-            assert_eq!(quarantine.park(job(LATER), NOW_MS), Parking::Kept(number));
+            assert_eq!(quarantine.park(job(LATER), true), Parking::Kept(number));
         }
         quarantine
     }
@@ -287,7 +291,7 @@ mod tests {
         let mut quarantine = holding(1);
         let before = Job { offset: 6, ..job(LATER) };
         assert_eq!(quarantine.passage(before), Passage::Runs);
-        assert_eq!(quarantine.park(before, NOW_MS), Parking::Runs);
+        assert_eq!(quarantine.park(before, true), Parking::Runs);
         let elsewhere = Job { partition: 1, ..before };
         assert_eq!(quarantine.passage(elsewhere), Passage::Parks, "nothing is known of that");
         quarantine.release(NOW_MS);
@@ -303,13 +307,27 @@ mod tests {
         let Release::Due(base_ms) = quarantine.release(NOW_MS) else { panic!("there are some") };
         assert_eq!(base_ms + 3, NOW_MS, "the last one is due now");
         assert_eq!(quarantine.release(NOW_MS), Release::Already);
-        assert_eq!(quarantine.park(job(LATER), NOW_MS), Parking::Due(4, NOW_MS + 1));
-        assert_eq!(quarantine.park(job(LATER), NOW_MS + 9), Parking::Due(5, NOW_MS + 9));
-        assert_eq!(quarantine.park(released(LATER, 1), NOW_MS), Parking::Runs);
+        assert_eq!(quarantine.park(job(LATER), true), Parking::Due(4, NOW_MS + 1));
+        assert_eq!(quarantine.park(job(LATER), true), Parking::Due(5, NOW_MS + 2));
+        assert_eq!(quarantine.park(released(LATER, 1), true), Parking::Runs);
         let numbered = Some(Numbered { quarantine: LATER, number: 1 });
         let of_another = Job { numbered, ..job(LATER) };
         assert_eq!(quarantine.passage(of_another), Passage::Parks);
         assert_eq!(quarantine.passage(job(DEAD)), Passage::Parks, "it waits as any other");
+    }
+
+    #[test]
+    fn a_released_one_runs_in_its_turn_or_where_none_before_it_can_come() {
+        let mut quarantine = holding(3);
+        quarantine.release(NOW_MS);
+        assert_eq!(quarantine.passage(released(LATER, 2)), Passage::Parks, "the first may come");
+        assert_eq!(quarantine.park(released(LATER, 2), true), Parking::Due(2, NOW_MS - 1));
+        assert_eq!(quarantine.park(released(LATER, 2), false), Parking::Runs, "it is gone");
+        assert!(!quarantine.ended(1));
+        assert_eq!(quarantine.passage(released(LATER, 2)), Passage::Runs);
+        assert_eq!(quarantine.passage(released(LATER, 1)), Passage::Runs, "sent twice");
+        assert!(!quarantine.ended(2));
+        assert!(quarantine.ended(3));
     }
 
     #[test]
@@ -319,7 +337,7 @@ mod tests {
         let mut quarantine = holding(2);
         quarantine.release(NOW_MS);
         assert!(!quarantine.ended(1));
-        quarantine.park(job(LATER), NOW_MS);
+        quarantine.park(job(LATER), true);
         assert!(!quarantine.ended(2), "one has come meanwhile");
         assert!(!quarantine.ended(1), "one that was sent twice");
         assert!(quarantine.ended(3));
@@ -338,9 +356,9 @@ mod tests {
         assert!(quarantine.buried(released(LATER, 2)));
         assert_eq!((quarantine.state, quarantine.message_id), (QuarantineState::Held, LATER));
         assert_eq!(quarantine.parked(), 1);
-        assert_eq!(quarantine.park(released(Uuid::nil(), 3), NOW_MS), Parking::Kept(3));
+        assert_eq!(quarantine.park(released(Uuid::nil(), 3), true), Parking::Kept(3));
         let Release::Due(base_ms) = quarantine.release(NOW_MS) else { panic!("there is one") };
-        assert!(base_ms + 3 > NOW_MS, "behind what may be on its way from before");
+        assert_eq!(base_ms + 3, NOW_MS);
         assert!(quarantine.ended(3));
     }
 
@@ -355,11 +373,11 @@ mod tests {
     #[test]
     fn no_more_are_parked_than_may_be() {
         let mut quarantine = Quarantine { last: PARKED_MAX, ..holding(0) };
-        assert_eq!(quarantine.park(job(LATER), NOW_MS), Parking::Full);
-        assert_eq!(quarantine.park(released(LATER, 1), NOW_MS), Parking::Kept(1));
+        assert_eq!(quarantine.park(job(LATER), true), Parking::Full);
+        assert_eq!(quarantine.park(released(LATER, 1), true), Parking::Kept(1));
         quarantine.ended = 1;
-        assert_eq!(quarantine.park(released(LATER, 1), NOW_MS), Parking::Ended);
-        assert_eq!(quarantine.park(job(LATER), NOW_MS), Parking::Kept(PARKED_MAX + 1));
+        assert_eq!(quarantine.park(released(LATER, 1), true), Parking::Ended);
+        assert_eq!(quarantine.park(job(LATER), true), Parking::Kept(PARKED_MAX + 1));
     }
 
     #[test]

@@ -102,10 +102,10 @@ pub(crate) const TABLE: &[(Bug, Invariant, &[Invariant])] = {
         (B::OutageConvicts, I::Innocent, &[]),
         (B::WatchCountsDone, I::Attempts, &[]),
         (B::NeverPaused, I::Memory, &[]),
-        (B::NoWakeup, I::Wakeup, &[]),
+        (B::NoWakeup, I::Wakeup, &[I::Progress]),
         (B::LiftedEarly, I::QuarantineOrder, &[]),
         (B::HoldNotAwaited, I::Quarantine, &[I::QuarantineOrder]),
-        (B::QuarantinesUnread, I::QuarantineOrder, &[I::Quarantine]),
+        (B::QuarantinesUnread, I::Quarantine, &[I::QuarantineOrder, I::NothingLost]),
         (B::NewcomersRun, I::QuarantineOrder, &[]),
     ]
 };

@@ -122,8 +122,9 @@ pub(crate) struct Place {
     deaths: (u32, u32),
     /// Attempts that cannot be held against it.
     pub(crate) forgiven: u32,
-    /// The assignment, and when the last two attempts within it started.
-    pub(crate) started: (u64, i64, i64),
+    /// By assignment, of which two may run on side by side: when the last two attempts within it
+    /// started.
+    pub(crate) started: BTreeMap<u64, (i64, i64)>,
 }
 
 /// What really happened.
@@ -179,7 +180,7 @@ impl Truth {
             is_note_lost: false,
             deaths: (0, 0),
             forgiven: 0,
-            started: (0, 0, 0),
+            started: BTreeMap::new(),
         });
     }
 

@@ -44,6 +44,8 @@ pub(crate) struct Ward {
     lettered: BTreeSet<u32>,
     /// Rows that were sent.
     gone: BTreeSet<(Uuid, Part, i64)>,
+    /// Their numbers, and the offsets of their records; the partition is that of their key.
+    sent: Vec<(Numbered, i64)>,
 }
 
 impl Ward {
@@ -116,11 +118,16 @@ impl World {
     }
 
     fn park(&mut self, lane: Lane, job: &Arc<Job>) -> Parking {
-        let now_ms = self.now_ms;
         let ward = &mut self.database.ward;
         let Some(quarantine) = ward.held.get_mut(&lane) else { return Parking::Runs };
         let before = *quarantine;
-        let parking = quarantine.park(machine_job(job), now_ms);
+        let number = job.numbered.map_or(0, |numbered| numbered.number);
+        let is_between = |other: &Numbered| {
+            other.quarantine == before.id && (before.ended + 1..number).contains(&other.number)
+        };
+        let may_one_before_come = ward.rows.values().any(|row| is_between(&row.numbered))
+            || ward.sent.iter().any(|(other, at)| is_between(other) && *at > job.offset);
+        let parking = quarantine.park(machine_job(job), may_one_before_come);
         let (number, due_ms) = match parking {
             Parking::Kept(number) => (number, None),
             Parking::Due(number, due_ms) => (number, Some(due_ms)),
@@ -216,7 +223,8 @@ impl World {
         self.append(job);
         // A crash between the two sends it once more, with what follows.
         if !(may_repeat && self.chance(0.1)) {
-            self.database.ward.sent(name);
+            let at = self.parts[name.1].end - 1;
+            self.database.ward.was_sent(name, at);
         }
         true
     }
@@ -241,8 +249,10 @@ impl World {
 
 impl Ward {
     /// The row has been sent: it stays, without what was to be sent.
-    fn sent(&mut self, name: (Uuid, Part, i64)) {
-        self.rows.remove(&name);
+    fn was_sent(&mut self, name: (Uuid, Part, i64), offset: i64) {
+        if let Some(row) = self.rows.remove(&name) {
+            self.sent.push((row.numbered, offset));
+        }
         self.gone.insert(name);
     }
 }
@@ -264,8 +274,8 @@ impl Worker {
         if !world.plan.kind(part).retry.quarantine || world.has(Bug::QuarantinesUnread) {
             return;
         }
-        self.is_unread = world.database.is_away;
-        if self.is_unread {
+        if world.database.is_away {
+            self.is_unread = true;
             self.heed_pauses(world);
         } else {
             self.look(world);

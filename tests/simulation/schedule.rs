@@ -139,7 +139,9 @@ impl Simulation {
                 if self.world.chance(0.3) {
                     self.world.decide(false);
                 }
-                self.with(at, Worker::look);
+                if self.world.chance(0.1) {
+                    self.with(at, Worker::look);
+                }
             }
             930..945 => {
                 if self.workers[at].is_none() {
@@ -368,7 +370,10 @@ impl Simulation {
             }
         }
         for at in 0..self.workers.len() {
-            self.with(at, Worker::look);
+            self.with(at, |worker, world| {
+                done += u64::from(worker.is_unread);
+                worker.look(world);
+            });
         }
         done += u64::from(self.world.send_parked(false));
         done += u64::from(self.world.decide(true));

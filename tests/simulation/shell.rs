@@ -118,6 +118,7 @@ impl Worker {
         let parks = self.parks(&job, world);
         let task = Task {
             is_given_up,
+            begun_ms: world.now_ms,
             ticket,
             job,
             epoch,
@@ -147,6 +148,7 @@ impl Worker {
         let epoch = self.owned.get(&job.part).map_or(0, |owned| owned.epoch);
         let task = Task {
             is_given_up: true,
+            begun_ms: world.now_ms,
             ticket: start.ticket,
             job,
             epoch,

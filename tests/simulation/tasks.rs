@@ -54,6 +54,8 @@ pub(crate) enum Stage {
 #[derive(Clone)]
 pub(crate) struct Task {
     pub(crate) is_given_up: bool,
+    /// When it was started.
+    pub(crate) begun_ms: i64,
     pub(crate) ticket: Ticket,
     pub(crate) job: Arc<Job>,
     /// The assignment.

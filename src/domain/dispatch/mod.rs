@@ -398,6 +398,7 @@ impl<T> Dispatcher<T> {
                 state.breaker.probe_was_void(ticket.probe, now_ms);
                 entry.phase = Phase::RetryAt(at_ms);
                 entry.last_error = Some(Box::new(failure.clone()));
+                entry.has_not_begun();
                 Verdict::NotBegun
             }
             End::Unavailable(failure) => {

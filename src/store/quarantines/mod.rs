@@ -21,8 +21,8 @@ use crate::domain::receipt::Place;
 use crate::domain::record::Record;
 use crate::domain::scheduled::ScheduledRecord;
 use rows::{
-    call_back, count_change, delete, follow_message, has_unsent, insert, is_discarded, lock_key,
-    read, update, with_columns,
+    call_back, count_change, delete, follow_message, has_one_before, has_unsent, insert,
+    is_discarded, lock_key, read, update, with_columns,
 };
 
 /// Who has the turn while quarantines begin and end.
@@ -152,7 +152,13 @@ impl Store {
             transaction.rollback().await?;
             return Ok(ParkEnd::Runs);
         };
-        let parking = row.machine.park(Job::of(record), now_ms);
+        let may_one_before_come = match Numbered::of(record) {
+            Some(numbered) if numbered.quarantine == row.machine.id => {
+                has_one_before(&mut transaction, &row.machine, numbered.number, record).await?
+            }
+            _ => true,
+        };
+        let parking = row.machine.park(Job::of(record), may_one_before_come);
         let (number, due_ms) = match parking {
             Parking::Kept(number) => (number, None),
             Parking::Due(number, due_ms) => (number, Some(due_ms)),

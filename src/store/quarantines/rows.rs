@@ -8,6 +8,7 @@ use super::{Changed, QuarantineRow};
 use crate::domain::id;
 use crate::domain::quarantine::{Quarantine, QuarantineState};
 use crate::domain::receipt::Place;
+use crate::domain::record::Record;
 use crate::store::StoreError;
 use crate::store::limited::OpenTransaction;
 use crate::store::schedule::{decoded, encoded, small, uuid};
@@ -19,7 +20,7 @@ macro_rules! with_columns {
         concat!(
             $before,
             " id, group_name, topic, record_key, message_id, letter_topic, letter_partition,
-              letter_offset, since_ms, state, last_number, ended_number, last_due_ms,
+              letter_offset, since_ms, state, last_number, ended_number, base_ms,
               from_partition, from_offset ",
             $after
         )
@@ -119,6 +120,31 @@ pub(super) async fn has_unsent(
     Ok(row.is_some())
 }
 
+/// Whether a job with a lower number may still come, and has not ended: it is to be sent, or was
+/// sent and does not stand before this record.
+pub(super) async fn has_one_before(
+    transaction: &mut OpenTransaction,
+    machine: &Quarantine,
+    number: i64,
+    record: &Record,
+) -> Result<bool, StoreError> {
+    let row = sqlx::query(
+        "SELECT 1 FROM schedule
+         WHERE quarantine_id = $1 AND quarantine_number > $2 AND quarantine_number < $3
+           AND (state IN ('parked', 'waiting')
+                OR (state = 'sent' AND (receipt_partition <> $4 OR receipt_offset > $5)))
+         LIMIT 1",
+    )
+    .bind(machine.id.to_string())
+    .bind(machine.ended)
+    .bind(number)
+    .bind(i64::from(record.place.partition))
+    .bind(record.place.offset)
+    .fetch_optional(transaction)
+    .await?;
+    Ok(row.is_some())
+}
+
 pub(super) async fn insert(
     transaction: &mut OpenTransaction,
     row: &QuarantineRow,
@@ -127,7 +153,7 @@ pub(super) async fn insert(
     sqlx::query(
         "INSERT INTO quarantines (group_name, lane, id, topic, record_key, message_id,
              letter_topic, letter_partition, letter_offset, since_ms, state, last_number,
-             ended_number, last_due_ms, from_partition, from_offset)
+             ended_number, base_ms, from_partition, from_offset)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
     )
     .bind(row.group.as_str())
@@ -143,7 +169,7 @@ pub(super) async fn insert(
     .bind(machine.state.as_str())
     .bind(machine.last)
     .bind(machine.ended)
-    .bind(machine.last_due_ms)
+    .bind(machine.base_ms)
     .bind(i64::from(machine.partition))
     .bind(machine.offset)
     .execute(transaction)
@@ -159,7 +185,7 @@ pub(super) async fn update(
     sqlx::query(
         "UPDATE quarantines
          SET message_id = $1, letter_topic = $2, letter_partition = $3, letter_offset = $4,
-             since_ms = $5, state = $6, last_number = $7, ended_number = $8, last_due_ms = $9
+             since_ms = $5, state = $6, last_number = $7, ended_number = $8, base_ms = $9
          WHERE id = $10",
     )
     .bind(machine.message_id.to_string())
@@ -170,7 +196,7 @@ pub(super) async fn update(
     .bind(machine.state.as_str())
     .bind(machine.last)
     .bind(machine.ended)
-    .bind(machine.last_due_ms)
+    .bind(machine.base_ms)
     .bind(machine.id.to_string())
     .execute(transaction)
     .await?;
@@ -208,7 +234,7 @@ pub(super) fn read(row: &AnyRow) -> Result<QuarantineRow, StoreError> {
             state: QuarantineState::parse(&state).ok_or(StoreError::Corrupt { what: "state" })?,
             last: row.try_get("last_number")?,
             ended: row.try_get("ended_number")?,
-            last_due_ms: row.try_get("last_due_ms")?,
+            base_ms: row.try_get("base_ms")?,
         },
         group: row.try_get("group_name")?,
         topic: row.try_get("topic")?,
