@@ -22,11 +22,10 @@ impl Worker {
         let failure = Failure::new("simulated", "as the seed has it");
         let end = match outcome {
             Outcome::Done => End::Done,
-            Outcome::AlreadyDone => End::Passed,
+            Outcome::AlreadyDone | Outcome::Parked => End::Passed,
             Outcome::Fail => End::Fail,
             Outcome::Retry => End::Retry(&failure),
             Outcome::Unavailable => End::Unavailable(&failure),
-            Outcome::Parked => End::Passed,
             Outcome::NotParked => End::NotBegun(&failure, Self::park_again_ms(world)),
         };
         let is_sidelined = world.has(Bug::LaneGoesOn) && outcome == Outcome::Retry;

@@ -204,27 +204,7 @@ impl Worker {
     pub(crate) fn advance(&mut self, at: usize, world: &mut World) -> Step {
         let Some(task) = self.tasks.get_mut(at) else { return Step::None };
         match task.stage {
-            Stage::Park => {
-                let mut task = task.clone();
-                if let Some(stage) = self.park(&task, world) {
-                    task.stage = stage;
-                } else if task.is_given_up {
-                    self.tasks.swap_remove(at);
-                    self.shares.free(task.ticket.is_critical());
-                    self.given_up(task, world);
-                    self.pump(world, false);
-                    return Step::Done;
-                } else {
-                    let is_noted = task.suspicion != Suspicion::None;
-                    task.stage = if is_noted { Stage::Note } else { Stage::Run };
-                    self.tasks.swap_remove(at);
-                    self.check_start(&task, world);
-                    self.check_quarantine(&task, world);
-                    self.tasks.push(task);
-                    return Step::Done;
-                }
-                self.tasks[at] = task;
-            }
+            Stage::Park => self.advance_parking(at, world),
             Stage::Note => {
                 task.begin(world);
                 let is_ours = world.owns(self.number, task.epoch, task.job.part);
@@ -271,18 +251,7 @@ impl Worker {
                 }
                 self.pump(world, false);
             }
-            Stage::Write => {
-                world.truth.ended(&task.job, task.epoch, Ending::Letter);
-                world.tell(|| format!("dead letter of {:?}", task.job));
-                let is_owner = world.owns(self.number, task.epoch, task.job.part);
-                world.lettered(&task.job, is_owner);
-                task.stage = Stage::Hold;
-                if world.has(Bug::HoldNotAwaited) {
-                    let ticket = task.ticket;
-                    self.dispatcher.settled(&ticket);
-                    self.pump(world, false);
-                }
-            }
+            Stage::Write => self.write_letter(at, world),
             Stage::Hold => {
                 let job = Arc::clone(&task.job);
                 if !self.hold(&job, world) {
@@ -320,6 +289,39 @@ impl Worker {
             }
         }
         Step::Done
+    }
+
+    /// A job is put aside, or runs after all.
+    fn advance_parking(&mut self, at: usize, world: &mut World) {
+        let mut task = self.tasks.swap_remove(at);
+        if let Some(stage) = self.park(&task, world) {
+            task.stage = stage;
+        } else if task.is_given_up {
+            self.shares.free(task.ticket.is_critical());
+            self.given_up(task, world);
+            self.pump(world, false);
+            return;
+        } else {
+            let is_noted = task.suspicion != Suspicion::None;
+            task.stage = if is_noted { Stage::Note } else { Stage::Run };
+            self.check_start(&task, world);
+            self.check_quarantine(&task, world);
+        }
+        self.tasks.push(task);
+    }
+
+    fn write_letter(&mut self, at: usize, world: &mut World) {
+        let task = &mut self.tasks[at];
+        world.truth.ended(&task.job, task.epoch, Ending::Letter);
+        world.tell(|| format!("dead letter of {:?}", task.job));
+        let is_owner = world.owns(self.number, task.epoch, task.job.part);
+        world.lettered(&task.job, is_owner);
+        task.stage = Stage::Hold;
+        if world.has(Bug::HoldNotAwaited) {
+            let ticket = task.ticket;
+            self.dispatcher.settled(&ticket);
+            self.pump(world, false);
+        }
     }
 
     /// The stop's time is over.

@@ -16,6 +16,8 @@ on_both_databases! {
     nothing_parked_is_lifted_at_once,
     what_comes_during_a_release_goes_behind_and_is_waited_for,
     a_released_one_that_dies_holds_the_key_again,
+    one_that_is_on_its_way_waits_for_those_that_were_parked_again,
+    one_whose_predecessors_are_gone_runs,
     a_letter_that_is_discarded_releases_its_key_and_no_other,
     a_letter_that_was_discarded_first_holds_nothing,
     whoever_parks_during_a_release_is_sent_or_runs,
@@ -211,6 +213,44 @@ async fn a_released_one_that_dies_holds_the_key_again(store: Store) {
         assert_eq!(end(&store, record).await, Some(false));
     }
     assert_eq!(end(&store, &again[3]).await, Some(true));
+}
+
+async fn one_that_is_on_its_way_waits_for_those_that_were_parked_again(store: Store) {
+    hold(&store, &job(3), 0).await;
+    for offset in 4..9 {
+        park(&store, &job(offset)).await;
+    }
+    store.release_message(GROUP, id(1_003), NOW).await.unwrap();
+    let sent = send(&store, 20).await;
+    assert_eq!(end(&store, &sent[0]).await, Some(false));
+    hold(&store, &sent[1], 7).await;
+    assert_eq!(park(&store, &sent[2]).await, ParkEnd::Parked);
+    // Somebody decides before the worker is at the next one.
+    store.discard(&letter(7), id(1_005), "over", NOW, 0).await.unwrap();
+    let again = send(&store, 30).await;
+    assert_eq!(numbers(&again), [3]);
+    assert_eq!(park(&store, &sent[3]).await, ParkEnd::Parked, "the third one comes behind it");
+    assert_eq!(park(&store, &sent[4]).await, ParkEnd::Parked);
+    assert_eq!(park(&store, &again[0]).await, ParkEnd::Runs);
+    assert_eq!(end(&store, &again[0]).await, Some(false));
+    let last = send(&store, 40).await;
+    assert_eq!(numbers(&last), [4, 5]);
+    assert_eq!(park(&store, &last[0]).await, ParkEnd::Runs);
+    assert_eq!(end(&store, &last[0]).await, Some(false));
+    assert_eq!(end(&store, &last[1]).await, Some(true));
+}
+
+async fn one_whose_predecessors_are_gone_runs(store: Store) {
+    hold(&store, &job(3), 0).await;
+    for offset in 4..7 {
+        park(&store, &job(offset)).await;
+    }
+    store.release_message(GROUP, id(1_003), NOW).await.unwrap();
+    let sent = send(&store, 20).await;
+    // A reset of the offset went over the first two.
+    assert_eq!(park(&store, &sent[2]).await, ParkEnd::Runs);
+    assert_eq!(end(&store, &sent[2]).await, Some(true));
+    assert_eq!(the_row(&store).await, None);
 }
 
 async fn a_letter_that_is_discarded_releases_its_key_and_no_other(store: Store) {
