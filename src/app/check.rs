@@ -5,6 +5,7 @@
 use std::fmt::Display;
 
 use super::parts;
+use super::quarantined;
 use super::settings::Settings;
 use crate::domain::catalog::{Catalog, TopicSpec};
 use crate::kafka::{Admin, KafkaSettings, TopicReport};
@@ -19,7 +20,10 @@ pub(super) async fn check(settings: &Settings, catalog: &Catalog) -> anyhow::Res
     if let Ok(Some(warning)) = settings.warning() {
         report.note("settings", warning, "leave it so only where one process is all there is");
     }
-    report.ok("catalog", format!("{} types", catalog.iter().len()));
+    match quarantined::read(&settings.quarantine, catalog) {
+        Ok(_) => report.ok("catalog", format!("{} types", catalog.iter().len())),
+        Err(error) => report.fault("catalog", &error, "change the setting that it names"),
+    }
     match &settings.kafka_brokers {
         None => report.ok("kafka", "a local one is run at the start"),
         Some(brokers) => check_kafka(settings, brokers, catalog, &mut report).await,

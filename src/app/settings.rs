@@ -103,6 +103,16 @@ pub(super) struct Settings {
     )]
     pub(super) job_limits: Vec<String>,
 
+    /// A type of which a dead letter quarantines its key: later jobs of the key are put aside until
+    /// somebody has decided about the letter. For several types: more than once, or comma-separated.
+    #[arg(
+        long = "quarantine",
+        env = "JOBGATE_QUARANTINE",
+        value_name = "TYPE",
+        value_delimiter = ','
+    )]
+    pub(super) quarantine: Vec<String>,
+
     /// A name for this worker that it keeps over restarts: it gets its partitions back
     /// without a rebalance. No two workers may share one.
     #[arg(long, env = "CONSUMER_INSTANCE")]

@@ -19,6 +19,7 @@ mod leases;
 mod limited;
 mod offset_resets;
 mod pauses;
+mod quarantines;
 mod replays;
 mod resolutions;
 mod retention;
@@ -38,6 +39,7 @@ pub use dead_letters::{
 };
 pub use effect::Effect;
 pub use instance_counters::{InstanceRow, PAST};
+pub use quarantines::{Changed, HeldBy, ParkEnd, ParkedBy, QuarantineRow};
 pub use replays::{ReplayFailure, ReplayProgress, ReplayRow};
 pub use resolutions::{Claim, Resolution};
 pub use schedule::{

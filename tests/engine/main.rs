@@ -19,6 +19,7 @@ mod crashes;
 mod frozen;
 mod limits;
 mod order;
+mod quarantine;
 mod slow;
 mod waits;
 

@@ -20,6 +20,10 @@ impl<T> Dispatcher<T> {
             // A record that is being put away keeps its partition busy, so that a rebalance
             // waits for the dead letter instead of writing a second one.
             Verdict::DeadLetter { .. } | Verdict::Postpone { .. } | Verdict::Stale => {}
+            Verdict::NotBegun => {
+                self.quieten(ticket);
+                self.make_ready(ticket.lane);
+            }
             Verdict::RetryAt { .. } | Verdict::Paused { .. } => {
                 self.acquit(ticket);
                 self.quieten(ticket);
@@ -51,6 +55,13 @@ impl<T> Dispatcher<T> {
                 // One that was given up has not run once more.
                 let attempts = entry.attempts + 1;
                 Verdict::DeadLetter { attempts: attempts.min(state.kind.retry.attempts) }
+            }
+            End::NotBegun(failure, at_ms) => {
+                state.breaker.probe_was_void(ticket.probe, now_ms);
+                entry.phase = Phase::RetryAt(at_ms);
+                entry.last_error = Some(Box::new(failure.clone()));
+                entry.has_not_begun();
+                Verdict::NotBegun
             }
             End::Unavailable(failure) => {
                 entry.wait_for_dependency(failure);

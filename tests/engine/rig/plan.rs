@@ -45,6 +45,8 @@ pub(crate) struct KindPlan {
     pub(crate) timeout_ms: Option<u64>,
     pub(crate) running: Option<usize>,
     pub(crate) running_per_prefix: Option<usize>,
+    /// Whether a dead letter quarantines its key.
+    pub(crate) quarantine: bool,
 }
 
 impl KindPlan {
@@ -59,6 +61,7 @@ impl KindPlan {
             timeout_ms: None,
             running: None,
             running_per_prefix: None,
+            quarantine: false,
         }
     }
 
@@ -83,7 +86,7 @@ impl KindPlan {
                 "key": {"type": "string"},
                 "number": {"type": "integer"},
                 "ms": {"type": "integer"},
-                "deed": {"enum": ["effect", "abort", "retry", "hang"]},
+                "deed": {"enum": ["effect", "abort", "retry", "hang", "fail"]},
                 "times": {"type": "integer"},
             },
             "required": ["campaign", "key", "number", "ms", "deed", "times"],
@@ -102,6 +105,7 @@ impl KindPlan {
                 factor: 1,
                 longest: wait,
                 order: Order::Strict,
+                quarantine: self.quarantine,
             },
             critical: self.is_critical,
             headers: Vec::new(),
@@ -130,6 +134,8 @@ pub(crate) enum Deed {
     Retry,
     /// Never comes to an end by itself.
     Hang,
+    /// Fails for good.
+    Fail,
 }
 
 /// A job's payload.
