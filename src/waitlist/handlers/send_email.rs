@@ -166,34 +166,29 @@ fn text(values: &Map<String, Value>, name: &str) -> Option<String> {
     values.get(name).and_then(Value::as_str).map(str::to_owned)
 }
 
-/// What follows from values that nobody has said. Those that a row of the tables may still bring
-/// are waited for.
+/// What follows from values that nobody has said. A row that may still come is waited for.
 fn lack(email: &Email, user: Option<&UserRow>, missing: &[&str], attempt: u32) -> Outcome {
     let (user_id, campaign_id) = (email.user_id, email.campaign_id);
-    let (class, message) = if missing.contains(&"reward_name") {
-        ("missing_data", format!("template_data lacks {}", missing.join(", ")))
-    } else if missing.contains(&RECIPIENT) {
+    // No table has it, so no row helps.
+    let is_for_good = missing.contains(&"reward_name");
+    let failure = if !is_for_good && missing.contains(&RECIPIENT) {
         let message = format!(
             "user {user_id} is not on the list of campaign {campaign_id}: publish user.signup \
              first, or name the recipient in template_data.email with what else the mail needs; \
              then replay this"
         );
-        ("unknown_user", message)
-    } else if missing.contains(&"new_position") && user.is_some() {
+        Failure::new("unknown_user", message)
+    } else if !is_for_good && user.is_some() && missing.contains(&"new_position") {
         let message = format!(
             "user {user_id} has no position yet: let position.recalculation run for campaign \
              {campaign_id}, or name new_position in template_data; then replay this"
         );
-        ("no_position", message)
+        Failure::new("no_position", message)
     } else {
-        ("missing_data", format!("template_data lacks {}", missing.join(", ")))
+        let message = format!("template_data lacks {}", missing.join(", "));
+        return Outcome::Fail(Failure::new("missing_data", message));
     };
-    let failure = Failure::new(class, message);
-    if class == "missing_data" || attempt >= ATTEMPTS_MAX {
-        Outcome::Fail(failure)
-    } else {
-        Outcome::Retry(failure)
-    }
+    if attempt < ATTEMPTS_MAX { Outcome::Retry(failure) } else { Outcome::Fail(failure) }
 }
 
 fn of_another_campaign(email: &Email) -> Failure {
