@@ -25,7 +25,7 @@ use crate::operations::{
     Sender, Undertaker,
 };
 use crate::store::Store;
-use crate::waitlist;
+use crate::waitlist::{self, Site};
 use crate::worker::{Handlers, Pool, PoolSettings, ReplayRunner, RunningLimit, Slots, WorkerParts};
 
 /// What every role needs.
@@ -35,6 +35,8 @@ pub(super) struct Parts {
     pub(super) ids: Arc<IdSource>,
     pub(super) kafka: KafkaSettings,
     pub(super) mailer: Arc<Mailer>,
+    /// Where mails lead to.
+    site: Site,
     pub(super) producer: Producer,
     pub(super) reader: Reader,
     pub(super) store: Store,
@@ -103,6 +105,7 @@ impl Parts {
             ids,
             kafka,
             mailer,
+            site: settings.site_url.clone(),
             producer,
             reader,
             store,
@@ -191,6 +194,7 @@ impl Parts {
             catalog: Arc::clone(&self.catalog),
             store: self.store.clone(),
             mailer: Arc::clone(&self.mailer),
+            site: self.site.clone(),
             clock: Arc::clone(&self.clock),
             producer_name: Arc::clone(&self.producer_name),
         })

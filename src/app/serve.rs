@@ -177,8 +177,8 @@ fn log_settings(settings: &Settings) -> anyhow::Result<()> {
         producer = settings.producer,
         "settings"
     );
-    if let Some(warning) = settings.warning()? {
-        tracing::warn!("{warning}");
+    for warning in settings.warnings()? {
+        tracing::warn!("{}: {}", warning.said, warning.remedy);
     }
     Ok(())
 }
