@@ -170,11 +170,11 @@ async fn a_verified_user_counts_for_the_referrer(stage: &Stage) {
          WHERE referrer_id = '{referrer}' AND referred_id = '{user}'"
     );
     assert_eq!(stage.rows(&pair).await, [["pending", "twitter", "203.0.113.9", &campaign]]);
-    let referred = format!(
+    let row = format!(
         "SELECT COUNT(*) FROM waitlist_users
          WHERE id = '{user}' AND referred_by_id = '{referrer}' AND status = 'pending'"
     );
-    assert_eq!(stage.number(&referred).await, 1);
+    assert_eq!(stage.number(&row).await, 1);
     let event = stage.publish("user.verified", &verified(&campaign, &user, AT)).await;
     stage.until_number("the verified referral counts", &counts(1, 1), 1).await;
     assert_eq!(stage.rows(&pair).await[0][0], "verified");
@@ -234,7 +234,7 @@ async fn an_event_that_was_published_again_changes_nothing(stage: &Stage) {
         ("referral.created", referral(&campaign, &referrer, &user, AT)),
         ("user.verified", verified(&campaign, &user, AT)),
     ];
-    let state = async || {
+    let tables = async || {
         let users = format!(
             "SELECT id, status, referral_count, verified_referral_count, milestone, created_at_ms
              FROM waitlist_users WHERE campaign_id = '{campaign}' ORDER BY id"
@@ -257,7 +257,7 @@ async fn an_event_that_was_published_again_changes_nothing(stage: &Stage) {
         }
         count
     };
-    let (before, mails_before) = (state().await, mails().await);
+    let (before, mails_before) = (tables().await, mails().await);
     let mut again = Vec::new();
     for (name, payload) in &events {
         again.push(stage.publish(name, payload).await);
@@ -268,7 +268,7 @@ async fn an_event_that_was_published_again_changes_nothing(stage: &Stage) {
         );
         stage.until_number("it was run", &claim, 1).await;
     }
-    assert_eq!(state().await, before);
+    assert_eq!(tables().await, before);
     assert_eq!(mails().await, mails_before);
 }
 

@@ -47,10 +47,9 @@ impl Story {
             let payload =
                 signup(&self.campaign, user, &format!("u{number}@example.com"), &at(number));
             let payload = match referred.get(&number) {
-                Some(referrer) => with(
-                    payload,
-                    json!({"referred_by_id": self.users[*referrer], "source": "referral"}),
-                ),
+                Some(by) => {
+                    with(payload, json!({"referred_by_id": self.users[*by], "source": "referral"}))
+                }
                 None => payload,
             };
             events.push((number, "user.signup", payload));

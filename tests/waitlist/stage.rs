@@ -70,12 +70,10 @@ impl Stage {
     /// A campaign with these settings, a column each; the others are the table's own.
     pub(crate) async fn campaign(&self, settings: &[(&str, i64)]) -> String {
         let id = uuid();
-        let mut columns = "id, name, slug, created_at_ms".to_owned();
-        let mut values = format!("'{id}', 'Example', '{id}', 0");
-        for (column, value) in settings {
-            columns.push_str(&format!(", {column}"));
-            values.push_str(&format!(", {value}"));
-        }
+        let columns: String = settings.iter().flat_map(|(column, _)| [", ", column]).collect();
+        let values: Vec<String> = settings.iter().map(|(_, value)| format!(", {value}")).collect();
+        let columns = format!("id, name, slug, created_at_ms{columns}");
+        let values = format!("'{id}', 'Example', '{id}', 0{}", values.concat());
         self.execute(format!("INSERT INTO campaigns ({columns}) VALUES ({values})")).await;
         id
     }
@@ -175,9 +173,9 @@ pub(crate) fn verified(campaign: &str, user: &str, at: &str) -> Value {
     json!({"campaign_id": campaign, "user_id": user, "timestamp": at})
 }
 
-pub(crate) fn referral(campaign: &str, referrer: &str, referred: &str, at: &str) -> Value {
+pub(crate) fn referral(campaign: &str, by: &str, user: &str, at: &str) -> Value {
     json!({
-        "campaign_id": campaign, "referrer_id": referrer, "referred_id": referred,
+        "campaign_id": campaign, "referrer_id": by, "referred_id": user,
         "timestamp": at,
     })
 }
