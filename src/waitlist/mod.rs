@@ -18,7 +18,7 @@ pub mod reward;
 pub mod webhook;
 
 pub use catalog::{catalog, dead_letters};
-pub use handlers::{Parts, handlers};
+pub use handlers::{Parts, handlers, replay_handlers};
 
 #[cfg(test)]
 mod tests;

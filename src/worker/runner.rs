@@ -166,7 +166,7 @@ impl Runner {
             }
         }
         let outcome = outcome?;
-        if matches!(outcome, Outcome::Done | Outcome::AlreadyDone) {
+        if matches!(outcome, Outcome::Done | Outcome::AlreadyDone) && self.terms.resolves() {
             self.undertaker.resolve(&record, &self.abandon).await;
         }
         Some(Ended { ticket, record, outcome })

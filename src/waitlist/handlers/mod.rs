@@ -3,7 +3,10 @@
 //! A handler decides, by the rules of the platform; what it changes in the database is one
 //! [`Effect`](crate::store::Effect), claimed and committed as a whole, with the jobs that follow.
 
+mod analytics;
+mod analytics_rebuild;
 mod fan_out;
+mod keep_analytics;
 mod milestones;
 mod referral_created;
 mod reward_earned;
@@ -17,9 +20,11 @@ use std::sync::Arc;
 use super::email::EmailKind;
 use crate::domain::catalog::Catalog;
 use crate::domain::clock::SharedClock;
-use crate::domain::handler::{Failure, Handler, Outcome};
+use crate::domain::handler::{Failure, Handler, Outcome, ReplayHandler};
 use crate::mail::Mailer;
 use crate::store::{Store, StoreError};
+use analytics::SumUp;
+use analytics_rebuild::Rebuild;
 use fan_out::FanOut;
 use referral_created::RecordReferral;
 use reward_earned::RecordReward;
@@ -48,10 +53,11 @@ pub fn handlers(parts: &Parts) -> HashMap<String, Arc<dyn Handler>> {
     let mut handlers: HashMap<String, Arc<dyn Handler>> = HashMap::new();
     for kind in EmailKind::ALL {
         let (mailer, clock) = (Arc::clone(mailer), Arc::clone(clock));
-        let handler = SendEmail::new(kind, mailer, store.clone(), clock);
+        let handler = SendEmail::new(kind, mailer, store.clone(), fan_out.clone(), clock);
         handlers.insert(kind.job_type(), Arc::new(handler));
     }
-    let events: [(&str, Arc<dyn Handler>); 4] = [
+    let events: [(&str, Arc<dyn Handler>); 5] = [
+        (keep_analytics::AGGREGATION, Arc::new(SumUp::new(store, &fan_out))),
         ("user.signup", Arc::new(SignUp::new(store, &fan_out))),
         ("user.verified", Arc::new(Verify::new(store, &fan_out))),
         ("referral.created", Arc::new(RecordReferral::new(store, &fan_out))),
@@ -59,6 +65,12 @@ pub fn handlers(parts: &Parts) -> HashMap<String, Arc<dyn Handler>> {
     ];
     handlers.extend(events.map(|(name, handler)| (name.to_owned(), handler)));
     handlers
+}
+
+/// The handlers that only replays run.
+pub fn replay_handlers(parts: &Parts) -> Vec<ReplayHandler> {
+    let fan_out = FanOut::new(&parts.catalog, &parts.clock, &parts.producer_name);
+    vec![Rebuild::new(&parts.store, &fan_out).named()]
 }
 
 /// An attempt whose end may stand in either arm: steps that fail end it with `?`.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 
+use super::fan_out::FanOut;
 use super::{database_away, end};
 use crate::domain::clock::SharedClock;
 use crate::domain::handler::{Failure, Handler, Job, Outcome};
@@ -23,6 +24,7 @@ pub(super) struct SendEmail {
     kind: EmailKind,
     mailer: Arc<Mailer>,
     store: Store,
+    fan_out: FanOut,
     clock: SharedClock,
 }
 
@@ -32,9 +34,10 @@ impl SendEmail {
         kind: EmailKind,
         mailer: Arc<Mailer>,
         store: Store,
+        fan_out: FanOut,
         clock: SharedClock,
     ) -> Self {
-        Self { kind, mailer, store, clock }
+        Self { kind, mailer, store, fan_out, clock }
     }
 
     async fn send(&self, job: &Job) -> Result<Outcome, Outcome> {
@@ -53,7 +56,11 @@ impl SendEmail {
         let mail = Mail { message_id: job.id, to, kind: kind.to_owned(), rendered };
         self.mailer.send(&mail, self.clock.now_ms()).await.map_err(|error| outcome(&error))?;
         let now_ms = self.clock.now_ms();
-        self.store.claim(&job.scope, job.id, now_ms).await.map_err(database_away)?;
+        let effect = self.store.effect(&job.scope, job.id, now_ms).await.map_err(database_away)?;
+        if let Some(mut effect) = effect {
+            self.fan_out.keep_analytics(&mut effect, email.campaign_id, now_ms).await?;
+            effect.commit().await.map_err(database_away)?;
+        }
         Ok(Outcome::Done)
     }
 
