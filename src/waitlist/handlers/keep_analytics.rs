@@ -155,4 +155,146 @@ fn text(at_ms: i64) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use std::sync::Arc;
+
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::domain::catalog::Catalog;
+    use crate::domain::clock::{ManualClock, SharedClock};
+    use crate::store::{ClaimLimits, Database, SentRow, Store};
+    use crate::waitlist::analytics::AnalyticsAggregation;
+
+    const CAMPAIGN: Uuid = Uuid::from_u128(0xca);
+    const NOW_MS: i64 = 1_735_689_601_000;
+
+    struct Stage {
+        store: Store,
+        clock: Arc<ManualClock>,
+        fan_out: FanOut,
+        effects: u128,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Stage {
+        async fn start() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let store = Database::Sqlite(dir.path().join("t.db")).open().await.unwrap();
+            let clock = Arc::new(ManualClock::at_ms(NOW_MS));
+            let types = crate::waitlist::catalog().unwrap();
+            let catalog = Catalog::new(types, crate::waitlist::dead_letters()).unwrap();
+            let shared: SharedClock = Arc::clone(&clock) as _;
+            let fan_out = FanOut::new(&Arc::new(catalog), &shared, &"test".into());
+            Self { store, clock, fan_out, effects: 0, _dir: dir }
+        }
+
+        async fn effect(&mut self) -> Effect {
+            self.effects += 1;
+            let id = Uuid::from_u128(self.effects);
+            self.store.effect("workers", id, NOW_MS).await.unwrap().unwrap()
+        }
+
+        async fn happened(&mut self, at: &str) {
+            let mut effect = self.effect().await;
+            self.fan_out.keep_analytics(&mut effect, CAMPAIGN, ms(at)).await.unwrap();
+            effect.commit().await.unwrap();
+        }
+
+        /// What is sent by now, with the time that it was due.
+        async fn sent(&self, now_ms: i64) -> Vec<(AnalyticsAggregation, i64)> {
+            let term = std::time::Duration::from_secs(10);
+            let limits = ClaimLimits { rows: 500, bytes: 1 << 23, term };
+            let rows = self.store.claim_due("a", now_ms, limits).await.unwrap();
+            let sent: Vec<SentRow> = rows
+                .iter()
+                .map(|row| SentRow { id: row.record.id, partition: 0, offset: 0 })
+                .collect();
+            self.store.settle_due("a", now_ms, &sent, &[]).await.unwrap();
+            rows.into_iter()
+                .map(|row| {
+                    let value = row.record.value.unwrap();
+                    (serde_json::from_slice(&value).unwrap(), row.record.due_ms)
+                })
+                .collect()
+        }
+    }
+
+    fn ms(text: &str) -> i64 {
+        DateTime::parse_from_rfc3339(text).expect(text).timestamp_millis()
+    }
+
+    #[tokio::test]
+    async fn events_of_a_slot_share_the_jobs_of_their_spans() {
+        let mut stage = Stage::start().await;
+        stage.happened("2025-01-01T10:00:00Z").await;
+        stage.happened("2025-01-01T10:59:59.999Z").await;
+        assert!(stage.sent(NOW_MS + 3_999).await.is_empty(), "the slot is not over");
+        let sent = stage.sent(NOW_MS + 4_000).await;
+        let mut spans: Vec<(String, i64)> = sent
+            .iter()
+            .map(|(job, due_ms)| {
+                assert_eq!((job.campaign_id, *due_ms), (CAMPAIGN, NOW_MS + 4_000));
+                let length = job.end_time - job.start_time;
+                (job.start_time.to_rfc3339(), length.num_hours())
+            })
+            .collect();
+        spans.sort();
+        let expected = [
+            ("2024-12-30T00:00:00+00:00".to_owned(), 7 * 24),
+            ("2025-01-01T00:00:00+00:00".to_owned(), 24),
+            ("2025-01-01T00:00:00+00:00".to_owned(), 31 * 24),
+            ("2025-01-01T10:00:00+00:00".to_owned(), 1),
+        ];
+        assert_eq!(spans, expected);
+        // Of the next hour, day and month there are jobs of their own.
+        stage.clock.advance_ms(4_000);
+        stage.happened("2025-01-31T23:00:00Z").await;
+        stage.happened("2025-02-01T00:00:00Z").await;
+        let sent = stage.sent(NOW_MS + 9_000).await;
+        assert_eq!(sent.len(), 7, "they share the week: {sent:?}");
+    }
+
+    #[tokio::test]
+    async fn nothing_relies_on_a_job_that_may_be_on_its_way() {
+        let mut stage = Stage::start().await;
+        let at = "2025-01-01T10:00:00Z";
+        stage.happened(at).await;
+        // Somebody whose clock is ahead sends them.
+        assert_eq!(stage.sent(NOW_MS + 4_000).await.len(), 4);
+        stage.happened(at).await;
+        let sent = stage.sent(NOW_MS + 9_000).await;
+        let due: Vec<i64> = sent.iter().map(|(_, due_ms)| *due_ms).collect();
+        assert_eq!(due, [NOW_MS + 9_000; 4], "they ask for those of the next slot");
+        // What is rolled back has asked for nothing.
+        let mut effect = stage.effect().await;
+        stage.fan_out.keep_analytics(&mut effect, CAMPAIGN, 0).await.unwrap();
+        drop(effect);
+        assert!(stage.sent(NOW_MS + 99_000).await.iter().all(|(_, due)| *due < NOW_MS + 10_000));
+    }
+
+    #[tokio::test]
+    async fn every_time_that_a_payload_can_say_has_its_jobs() {
+        for at in [
+            "0000-01-01T00:00:00+23:59",
+            "0000-01-01T00:00:00Z",
+            "0001-01-01T00:00:00Z",
+            "1969-12-31T23:59:59.999Z",
+            "9999-12-31T23:59:59.999Z",
+            "9999-12-31T23:59:59.999-23:59",
+        ] {
+            let mut stage = Stage::start().await;
+            stage.happened(at).await;
+            let mut all = stage.effect().await;
+            stage.fan_out.keep_all_analytics(&mut all, CAMPAIGN).await.unwrap();
+            all.commit().await.unwrap();
+            let sent = stage.sent(NOW_MS + 4_000).await;
+            assert_eq!(sent.len(), 8, "{at}");
+            for (job, _) in sent {
+                let (from, to) = (job.start_time, job.end_time);
+                let inside = from.timestamp_millis() <= ms(at) && ms(at) <= to.timestamp_millis();
+                assert!(inside && from < to, "{at}: {from} to {to}");
+            }
+        }
+    }
+}

@@ -26,10 +26,14 @@ const WRITTEN_ALONE_MAX: usize = 3;
 /// What happened within a span: signups, confirmed addresses, referrals, mails sent, rewards
 /// earned, rewards delivered. In the order of the table's columns.
 type Counts = [i64; 6];
+/// A row: what happened within its span, and up to its end.
+type Row = [i64; 12];
 /// Of a span that comes before any other.
 const NOTHING: Counts = [0; 6];
+/// Of a place that no row takes.
+const NO_ROW: Row = [0; 12];
 
-/// What happened, by the hour. A `Counts` behind a time, as in the two that follow.
+/// What happened, by the hour: a time, and `Counts`.
 const EVENTS: &str = "
     SELECT hour_ms,
         CAST(SUM(CASE WHEN event_type = 'user.signup' THEN 1 ELSE 0 END) AS BIGINT),
@@ -41,7 +45,7 @@ const EVENTS: &str = "
     FROM event_records WHERE campaign_id = $1 AND hour_ms >= $2 AND hour_ms < $3
     GROUP BY hour_ms ORDER BY hour_ms LIMIT $4";
 
-/// Mails that went out, by the hour.
+/// Mails that went out, in the same form.
 const MAILS: &str = "
     SELECT hour_ms, CAST(0 AS BIGINT), CAST(0 AS BIGINT), CAST(0 AS BIGINT), COUNT(*),
         CAST(0 AS BIGINT), CAST(0 AS BIGINT)
@@ -53,10 +57,11 @@ const MAILS: &str = "
 /// they have a table.
 const SOURCES: [&str; 2] = [EVENTS, MAILS];
 
-/// The rows that are there.
+/// The rows that are there: a time, and a `Row`.
 const ROWS: &str = "
     SELECT time_ms, new_signups, new_verified, new_referrals, emails_sent, rewards_earned,
-        rewards_delivered
+        rewards_delivered, total_signups, total_verified, total_referrals, total_emails_sent,
+        total_rewards_earned, total_rewards_delivered
     FROM campaign_analytics
     WHERE campaign_id = $1 AND time_ms >= $2 AND time_ms < $3 AND granularity = $5
     ORDER BY time_ms LIMIT $4";
@@ -67,28 +72,20 @@ const LAST_TOTALS: &str = "
     FROM campaign_analytics WHERE campaign_id = $1 AND granularity = $2 AND time_ms < $3
     ORDER BY time_ms DESC LIMIT 1";
 
-/// The totals of all rows from a time on, from those before it.
-const TOTALS: &str = "
+const FIRST_ROW: &str = "
+    SELECT time_ms, new_signups, new_verified, new_referrals, emails_sent, rewards_earned,
+        rewards_delivered, total_signups, total_verified, total_referrals, total_emails_sent,
+        total_rewards_earned, total_rewards_delivered
+    FROM campaign_analytics WHERE campaign_id = $1 AND granularity = $2 AND time_ms >= $3
+    ORDER BY time_ms LIMIT 1";
+
+const MOVE_TOTALS: &str = "
     UPDATE campaign_analytics
-    SET total_signups = s.signups, total_verified = s.verified, total_referrals = s.referrals,
-        total_emails_sent = s.emails, total_rewards_earned = s.earned,
-        total_rewards_delivered = s.delivered
-    FROM (
-        SELECT time_ms AS at_ms,
-            CAST($4 AS BIGINT) + CAST(SUM(new_signups) OVER w AS BIGINT) AS signups,
-            CAST($5 AS BIGINT) + CAST(SUM(new_verified) OVER w AS BIGINT) AS verified,
-            CAST($6 AS BIGINT) + CAST(SUM(new_referrals) OVER w AS BIGINT) AS referrals,
-            CAST($7 AS BIGINT) + CAST(SUM(emails_sent) OVER w AS BIGINT) AS emails,
-            CAST($8 AS BIGINT) + CAST(SUM(rewards_earned) OVER w AS BIGINT) AS earned,
-            CAST($9 AS BIGINT) + CAST(SUM(rewards_delivered) OVER w AS BIGINT) AS delivered
-        FROM campaign_analytics
-        WHERE campaign_id = $1 AND granularity = $2 AND time_ms >= $3
-        WINDOW w AS (ORDER BY time_ms)) AS s
-    WHERE campaign_analytics.campaign_id = $1 AND campaign_analytics.granularity = $2
-      AND campaign_analytics.time_ms = s.at_ms
-      AND (total_signups <> s.signups OR total_verified <> s.verified
-           OR total_referrals <> s.referrals OR total_emails_sent <> s.emails
-           OR total_rewards_earned <> s.earned OR total_rewards_delivered <> s.delivered)";
+    SET total_signups = total_signups + $4, total_verified = total_verified + $5,
+        total_referrals = total_referrals + $6, total_emails_sent = total_emails_sent + $7,
+        total_rewards_earned = total_rewards_earned + $8,
+        total_rewards_delivered = total_rewards_delivered + $9
+    WHERE campaign_id = $1 AND granularity = $2 AND time_ms >= $3";
 
 static WRITE_ONE: LazyLock<String> = LazyLock::new(|| write_text(1));
 static WRITE_MANY: LazyLock<String> = LazyLock::new(|| write_text(WRITTEN_AT_ONCE));
@@ -120,12 +117,12 @@ impl Effect {
             let (hours, read_to_ms) = self.read(source, &id, None, from_ms..to_ms).await?;
             end_ms = end_ms.min(read_to_ms);
             for (hour_ms, counts) in hours {
-                add(counted.entry(span.start_of(hour_ms)).or_insert(NOTHING), &counts);
+                add(counted.entry(span.start_of(hour_ms)).or_insert(NOTHING), counts);
             }
         }
         counted.retain(|_, counts| *counts != NOTHING);
         let (rows, read_to_ms) = self.read(ROWS, &id, Some(span), from_ms..to_ms).await?;
-        let mut there: BTreeMap<i64, Counts> = rows.into_iter().collect();
+        let mut there: BTreeMap<i64, Row> = rows.into_iter().collect();
         end_ms = end_ms.min(read_to_ms);
         if end_ms < to_ms {
             // What was read of the span that is cut in two is left to the next run.
@@ -135,22 +132,31 @@ impl Effect {
         }
         let gone: BTreeSet<i64> =
             there.keys().copied().filter(|start| !counted.contains_key(start)).collect();
-        counted.retain(|start_ms, counts| there.get(start_ms) != Some(counts));
         self.remove(&id, span, &gone).await?;
-        self.write(&id, span, &counted).await?;
-        self.total(&id, span, from_ms).await?;
+        let mut totals = self.totals_before(&id, span, from_ms).await?;
+        let mut changed = Vec::new();
+        for (start_ms, counts) in counted {
+            add(&mut totals, counts);
+            let row = row_of(counts, totals);
+            if there.get(&start_ms) != Some(&row) {
+                changed.push((start_ms, row));
+            }
+        }
+        self.write(&id, span, &changed).await?;
+        self.move_totals(&id, span, end_ms, totals).await?;
+        self.total(&id, span).await?;
         Ok((end_ms < to_ms).then_some(end_ms))
     }
 
-    /// Counts by their times, in order, and the time up to which these are all.
-    async fn read(
+    /// What there is by its times, in order, and the time up to which this is all.
+    async fn read<const N: usize>(
         &mut self,
         text: &'static str,
         campaign: &str,
         span: Option<CalendarSpan>,
         Range { start, end }: Range<i64>,
-    ) -> Result<(Vec<(i64, Counts)>, i64), StoreError> {
-        let mut read: Vec<(i64, Counts)> = Vec::new();
+    ) -> Result<(Vec<(i64, [i64; N])>, i64), StoreError> {
+        let mut read: Vec<(i64, [i64; N])> = Vec::new();
         let mut next = start;
         loop {
             let mut query = sqlx::query(text).bind(campaign).bind(next).bind(end).bind(PAGE);
@@ -160,7 +166,7 @@ impl Effect {
             let page = query.fetch_all(self.on()).await?;
             let is_last = i64::try_from(page.len()).is_ok_and(|rows| rows < PAGE);
             for row in &page {
-                read.push((row.try_get(0)?, counts(row)?));
+                read.push((row.try_get(0)?, numbers(row)?));
             }
             next = read.last().map_or(end, |(time_ms, _)| time_ms.saturating_add(1));
             if is_last {
@@ -193,9 +199,8 @@ impl Effect {
         &mut self,
         campaign: &str,
         span: CalendarSpan,
-        rows: &BTreeMap<i64, Counts>,
+        rows: &[(i64, Row)],
     ) -> Result<(), StoreError> {
-        let rows: Vec<(i64, Counts)> = rows.iter().map(|(at, counts)| (*at, *counts)).collect();
         let (text, places) = if rows.len() <= WRITTEN_ALONE_MAX {
             (WRITE_ONE.as_str(), 1)
         } else {
@@ -206,8 +211,8 @@ impl Effect {
             for place in 0..places {
                 let row = some.get(place);
                 query = query.bind(row.map(|(start_ms, _)| *start_ms));
-                for count in row.map_or(NOTHING, |(_, counts)| *counts) {
-                    query = query.bind(count);
+                for number in row.map_or(NO_ROW, |(_, row)| *row) {
+                    query = query.bind(number);
                 }
             }
             query.execute(self.on()).await?;
@@ -215,18 +220,37 @@ impl Effect {
         Ok(())
     }
 
-    /// Totals of the rows from a time on, and the campaign's own: those at the last row's end.
-    async fn total(
+    /// The rows from a time on follow these totals. What they differ by, they all do.
+    async fn move_totals(
         &mut self,
         campaign: &str,
         span: CalendarSpan,
         from_ms: i64,
+        mut totals: Counts,
     ) -> Result<(), StoreError> {
-        let mut query = sqlx::query(TOTALS).bind(campaign).bind(span.as_str()).bind(from_ms);
-        for before in self.totals_before(campaign, span, from_ms).await? {
-            query = query.bind(before);
+        let first = sqlx::query(FIRST_ROW)
+            .bind(campaign)
+            .bind(span.as_str())
+            .bind(from_ms)
+            .fetch_optional(self.on())
+            .await?;
+        let Some(first) = first else { return Ok(()) };
+        let (counts, totals_there) = parts_of(numbers(&first)?);
+        add(&mut totals, counts);
+        add(&mut totals, totals_there.map(|total| -total));
+        if totals == NOTHING {
+            return Ok(());
+        }
+        let mut query = sqlx::query(MOVE_TOTALS).bind(campaign).bind(span.as_str()).bind(from_ms);
+        for by in totals {
+            query = query.bind(by);
         }
         query.execute(self.on()).await?;
+        Ok(())
+    }
+
+    /// The campaign's own totals: those of its last row.
+    async fn total(&mut self, campaign: &str, span: CalendarSpan) -> Result<(), StoreError> {
         let [signups, verified, referrals, ..] =
             self.totals_before(campaign, span, i64::MAX).await?;
         sqlx::query(
@@ -255,40 +279,46 @@ impl Effect {
             .bind(time_ms)
             .fetch_optional(self.on())
             .await?;
-        row.as_ref().map_or(Ok(NOTHING), counts)
+        row.as_ref().map_or(Ok(NOTHING), numbers)
     }
 }
 
-/// The counts behind the first column.
-fn counts(row: &AnyRow) -> Result<Counts, StoreError> {
-    let mut counts = NOTHING;
-    for (column, count) in (1..).zip(&mut counts) {
-        *count = row.try_get(column)?;
+/// The numbers behind the first column.
+fn numbers<const N: usize>(row: &AnyRow) -> Result<[i64; N], StoreError> {
+    let mut numbers = [0; N];
+    for (column, number) in (1..).zip(&mut numbers) {
+        *number = row.try_get(column)?;
     }
-    Ok(counts)
+    Ok(numbers)
 }
 
-fn add(sum: &mut Counts, counts: &Counts) {
+fn add(sum: &mut Counts, counts: Counts) {
     for (sum, count) in sum.iter_mut().zip(counts) {
         *sum += count;
     }
 }
 
-/// Writes that many rows, whose totals are still to be worked out. Both databases call the
-/// columns of the rows that come as parameters column1, column2 and so on.
+fn row_of([a, b, c, d, e, f]: Counts, [g, h, i, j, k, l]: Counts) -> Row {
+    [a, b, c, d, e, f, g, h, i, j, k, l]
+}
+
+fn parts_of([a, b, c, d, e, f, g, h, i, j, k, l]: Row) -> (Counts, Counts) {
+    ([a, b, c, d, e, f], [g, h, i, j, k, l])
+}
+
+/// Writes that many rows. Both databases call the columns of the rows that come as parameters
+/// column1, column2 and so on.
 fn write_text(rows: usize) -> String {
     let mut text = "INSERT INTO campaign_analytics (campaign_id, granularity, time_ms,
              new_signups, new_verified, new_referrals, emails_sent, rewards_earned,
              rewards_delivered, total_signups, total_verified, total_referrals,
              total_emails_sent, total_rewards_earned, total_rewards_delivered)
-         SELECT $1, $2, v.column1, v.column2, v.column3, v.column4, v.column5, v.column6,
-             v.column7, 0, 0, 0, 0, 0, 0
-         FROM (VALUES "
+         SELECT $1, $2, v.* FROM (VALUES "
         .to_owned();
     let mut number = 2;
     for row in 0..rows {
         text.push_str(if row == 0 { "(" } else { ", (" });
-        for column in 0..=NOTHING.len() {
+        for column in 0..=NO_ROW.len() {
             number += 1;
             let comma = if column == 0 { "" } else { ", " };
             // Writing to a string does not fail.
@@ -301,7 +331,12 @@ fn write_text(rows: usize) -> String {
          SET new_signups = excluded.new_signups, new_verified = excluded.new_verified,
              new_referrals = excluded.new_referrals, emails_sent = excluded.emails_sent,
              rewards_earned = excluded.rewards_earned,
-             rewards_delivered = excluded.rewards_delivered"
+             rewards_delivered = excluded.rewards_delivered,
+             total_signups = excluded.total_signups, total_verified = excluded.total_verified,
+             total_referrals = excluded.total_referrals,
+             total_emails_sent = excluded.total_emails_sent,
+             total_rewards_earned = excluded.total_rewards_earned,
+             total_rewards_delivered = excluded.total_rewards_delivered"
 }
 
 #[cfg(test)]
