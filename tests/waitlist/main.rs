@@ -13,6 +13,7 @@ mod harness;
 #[path = "../harness/postgres.rs"]
 mod postgres;
 
+mod analytics;
 mod events;
 mod kills;
 mod stage;

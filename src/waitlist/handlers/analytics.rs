@@ -36,7 +36,7 @@ impl SumUp {
         let span = CalendarSpan::from(wanted.granularity);
         let from_ms = wanted.start_time.timestamp_millis();
         // A part of a millisecond is a part of the range.
-        let has_more = wanted.end_time.timestamp_subsec_nanos() % NANOS_OF_A_MILLI != 0;
+        let has_more = !wanted.end_time.timestamp_subsec_nanos().is_multiple_of(NANOS_OF_A_MILLI);
         let to_ms = wanted.end_time.timestamp_millis() + i64::from(has_more);
         let _place = self.places.acquire().await.map_err(|_| stopped())?;
         let now_ms = self.fan_out.now_ms();

@@ -117,6 +117,7 @@ impl Effect {
             let (hours, read_to_ms) = self.read(source, &id, None, from_ms..to_ms).await?;
             end_ms = end_ms.min(read_to_ms);
             for (hour_ms, counts) in hours {
+                let counts: Counts = counts;
                 add(counted.entry(span.start_of(hour_ms)).or_insert(NOTHING), counts);
             }
         }
@@ -235,9 +236,9 @@ impl Effect {
             .fetch_optional(self.on())
             .await?;
         let Some(first) = first else { return Ok(()) };
-        let (counts, totals_there) = parts_of(numbers(&first)?);
-        add(&mut totals, counts);
-        add(&mut totals, totals_there.map(|total| -total));
+        let first: Row = numbers(&first)?;
+        add(&mut totals, first.into_iter().take(NOTHING.len()));
+        add(&mut totals, first.into_iter().skip(NOTHING.len()).map(|total| -total));
         if totals == NOTHING {
             return Ok(());
         }
@@ -292,18 +293,18 @@ fn numbers<const N: usize>(row: &AnyRow) -> Result<[i64; N], StoreError> {
     Ok(numbers)
 }
 
-fn add(sum: &mut Counts, counts: Counts) {
+fn add(sum: &mut Counts, counts: impl IntoIterator<Item = i64>) {
     for (sum, count) in sum.iter_mut().zip(counts) {
         *sum += count;
     }
 }
 
-fn row_of([a, b, c, d, e, f]: Counts, [g, h, i, j, k, l]: Counts) -> Row {
-    [a, b, c, d, e, f, g, h, i, j, k, l]
-}
-
-fn parts_of([a, b, c, d, e, f, g, h, i, j, k, l]: Row) -> (Counts, Counts) {
-    ([a, b, c, d, e, f], [g, h, i, j, k, l])
+fn row_of(counts: Counts, totals: Counts) -> Row {
+    let mut row = NO_ROW;
+    for (place, number) in row.iter_mut().zip(counts.into_iter().chain(totals)) {
+        *place = number;
+    }
+    row
 }
 
 /// Writes that many rows. Both databases call the columns of the rows that come as parameters
