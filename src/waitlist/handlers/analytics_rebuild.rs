@@ -16,12 +16,16 @@ use super::fan_out::FanOut;
 use super::{Attempt, database_away, end};
 use super::{referral_created, reward_earned, user_signup, user_verified};
 use crate::domain::handler::{Failure, Handler, Job, Outcome, ReplayHandler};
-use crate::store::{EventRecord, NewUser, NotSignedUp, Store};
+use crate::store::{EventRecord, NewUser, Store};
 
 /// Its name.
 const NAME: &str = "analytics-rebuild";
 /// The group whose workers run it.
 const WORKERS: &str = "analytics-workers";
+/// What becomes of a signup that was refused: nothing is to be done, as then. It is not claimed,
+/// so the mended one of the same id counts. Nor does it fail: people sign up twice, and a replay
+/// ends when thousands of records have failed.
+const PASSED_OVER: Outcome = Outcome::AlreadyDone;
 
 /// Writes events down once more.
 pub(super) struct Rebuild {
@@ -51,14 +55,15 @@ impl Rebuild {
         let effect = self.store.effect(&job.scope, job.id, now_ms).await.map_err(database_away)?;
         let Some(mut effect) = effect else { return Ok(Outcome::AlreadyDone) };
         if let Some(user) = &user
-            && let Some(reason) = effect.refutes(user).await.map_err(database_away)?
+            && effect.refutes(user).await.map_err(database_away)?.is_some()
         {
-            return Err(Outcome::Fail(user_signup::refusal(reason)));
+            return Ok(PASSED_OVER);
         }
         if !effect.record(&event).await.map_err(database_away)?
             && !effect.has_happened(&event).await.map_err(database_away)?
         {
-            return Err(Outcome::Fail(user_signup::refusal(NotSignedUp::EmailTaken)));
+            // Another one has the address.
+            return Ok(PASSED_OVER);
         }
         self.fan_out.keep_all_analytics(&mut effect, event.campaign_id).await?;
         effect.commit().await.map_err(database_away)?;

@@ -112,7 +112,7 @@ pub(super) fn event(message_id: Uuid, user: &NewUser) -> EventRecord {
     }
 }
 
-pub(super) fn refusal(reason: NotSignedUp) -> Failure {
+fn refusal(reason: NotSignedUp) -> Failure {
     let (class, message) = match reason {
         NotSignedUp::Known => ("known_user", "the user is on the list already"),
         NotSignedUp::OfAnotherCampaign => (
