@@ -96,7 +96,7 @@ CREATE TABLE event_records (
     PRIMARY KEY (event_type, subject)
 );
 
-CREATE INDEX event_records_by_hour ON event_records (campaign_id, hour_ms);
+CREATE INDEX event_records_by_hour ON event_records (campaign_id, hour_ms, event_type);
 CREATE UNIQUE INDEX event_records_by_email ON event_records (campaign_id, email_key)
     WHERE email_key IS NOT NULL;
 
@@ -120,7 +120,7 @@ CREATE TABLE sent_emails (
     PRIMARY KEY (scope, message_id)
 );
 
-CREATE INDEX sent_emails_by_hour ON sent_emails (campaign_id, hour_ms);
+CREATE INDEX sent_emails_by_hour ON sent_emails (campaign_id, hour_ms, outcome);
 CREATE INDEX sent_emails_by_user ON sent_emails (user_id, at_ms);
 
 -- Spans in which something happened; the totals are those at their end.

@@ -1,6 +1,6 @@
 //! The parts that operators look through and act with.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,8 @@ pub(super) struct Operating<'a> {
     pub(super) clock: &'a SharedClock,
     /// The names of the handlers that workers of this build have.
     pub(super) handlers: BTreeSet<String>,
+    /// Those that are no type's own, with the types whose records each runs.
+    pub(super) named_handlers: BTreeMap<String, BTreeSet<String>>,
     /// Where they run, with the other parts that the gateway and the workers stand on.
     pub(super) tasks: &'a TaskTracker,
     pub(super) stop: &'a CancellationToken,
@@ -142,6 +144,7 @@ impl Operating<'_> {
         let replays = Replays::new(ReplayParts {
             catalog: Arc::clone(self.catalog),
             handlers: self.handlers.clone(),
+            named_handlers: self.named_handlers.clone(),
             store: self.store.clone(),
             reader: self.reader.clone(),
             groups,

@@ -162,7 +162,8 @@ impl Parts {
         let clock = Arc::clone(&self.clock);
         let desk = ReplayDesk::new(self.store.clone(), groups, clock, &self.instance);
         let (tracker, stop) = (tracker.clone(), stop.clone());
-        ReplayRunner::new(self.worker_parts(), desk, &settings.groups, tracker, stop)
+        let named = waitlist::replay_handlers(&self.waitlist_parts());
+        ReplayRunner::new(self.worker_parts(), named, desk, &settings.groups, tracker, stop)
     }
 
     fn worker_parts(&self) -> WorkerParts {
@@ -190,14 +191,18 @@ impl Parts {
     }
 
     fn handlers(&self) -> Handlers {
-        waitlist::handlers(&waitlist::Parts {
+        waitlist::handlers(&self.waitlist_parts())
+    }
+
+    fn waitlist_parts(&self) -> waitlist::Parts {
+        waitlist::Parts {
             catalog: Arc::clone(&self.catalog),
             store: self.store.clone(),
             mailer: Arc::clone(&self.mailer),
             site: self.site.clone(),
             clock: Arc::clone(&self.clock),
             producer_name: Arc::clone(&self.producer_name),
-        })
+        }
     }
 
     /// What operators look through and act with, and what samples for them; each process keeps
@@ -217,6 +222,10 @@ impl Parts {
             ids: &self.ids,
             clock: &self.clock,
             handlers: self.handlers().into_keys().collect(),
+            named_handlers: waitlist::replay_handlers(&self.waitlist_parts())
+                .into_iter()
+                .map(|handler| (handler.name, handler.types))
+                .collect(),
             tasks: tracker,
             stop,
             watches_lag: settings.role.serves_api(),

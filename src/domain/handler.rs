@@ -1,5 +1,6 @@
 //! What runs a job, and how it may end.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -113,6 +114,19 @@ impl Failure {
             .collect();
         Self { class: class.into(), message: message.into(), chain }
     }
+}
+
+/// A handler that is no type's own: replays run it where they name it.
+#[derive(Clone)]
+pub struct ReplayHandler {
+    /// Its name; also the consumer group of its replays, unless they name another one.
+    pub name: String,
+    /// The group whose workers run it.
+    pub workers: String,
+    /// The types whose records it runs.
+    pub types: BTreeSet<String>,
+    /// What runs them, payloads checked as ever.
+    pub handler: Arc<dyn Handler>,
 }
 
 /// Runs the jobs of a type.

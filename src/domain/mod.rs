@@ -5,6 +5,7 @@
 //! and no clock but the one it is handed.
 
 pub mod actor;
+pub mod calendar;
 pub mod catalog;
 pub mod clock;
 pub mod commit_note;

@@ -85,6 +85,41 @@ impl Effect {
         Ok(())
     }
 
+    /// Holds a subject with all others that hold it like this, until the end of the transaction.
+    /// On `SQLite` every transaction is alone.
+    pub async fn hold(&mut self, subject: Uuid) -> Result<(), StoreError> {
+        if self.is_postgres {
+            sqlx::query("SELECT 1 FROM (SELECT pg_advisory_xact_lock_shared($1)) AS held")
+                .bind(lock_of(&subject))
+                .execute(self.on())
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the end of every transaction that [holds](Self::hold) a subject now. What those
+    /// have committed, the statements that follow see; one that holds it from now on is not
+    /// waited for, and does not wait.
+    pub async fn wait_for_holders(&mut self, subject: Uuid) -> Result<(), StoreError> {
+        if !self.is_postgres {
+            return Ok(());
+        }
+        // A lock that was taken after a savepoint is let go with it.
+        sqlx::query("SAVEPOINT holders").execute(self.on()).await?;
+        sqlx::query("SELECT 1 FROM (SELECT pg_advisory_xact_lock($1)) AS alone")
+            .bind(lock_of(&subject))
+            .execute(self.on())
+            .await?;
+        sqlx::query("ROLLBACK TO SAVEPOINT holders").execute(self.on()).await?;
+        sqlx::query("RELEASE SAVEPOINT holders").execute(self.on()).await?;
+        Ok(())
+    }
+
+    /// Which of these jobs are asked for and nobody has begun to send.
+    pub async fn unsent(&mut self, ids: [Uuid; 4]) -> Result<Vec<Uuid>, StoreError> {
+        schedule::unsent(&mut self.transaction, ids).await
+    }
+
     /// Asks for a job as part of the effect. Returns false if one of its id was asked for before.
     pub async fn schedule(&mut self, record: &ScheduledRecord) -> Result<bool, StoreError> {
         let is_new = schedule::insert(&mut self.transaction, record).await?;

@@ -14,6 +14,7 @@ mod cursor;
 mod database;
 mod dead_letters;
 mod effect;
+mod hypertable;
 mod instance_counters;
 mod leases;
 mod limited;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::domain::calendar::CalendarSpan;
 use crate::domain::catalog::{Payload, Rule};
 use crate::domain::fault::{Fault, shown};
 
@@ -31,10 +32,21 @@ pub enum Granularity {
     Hour,
     /// A day.
     Day,
-    /// A week.
+    /// A week, from Monday.
     Week,
     /// A month.
     Month,
+}
+
+impl From<Granularity> for CalendarSpan {
+    fn from(granularity: Granularity) -> Self {
+        match granularity {
+            Granularity::Hour => Self::Hour,
+            Granularity::Day => Self::Day,
+            Granularity::Week => Self::Week,
+            Granularity::Month => Self::Month,
+        }
+    }
 }
 
 impl Payload for AnalyticsAggregation {

@@ -20,7 +20,7 @@ mod site;
 pub mod webhook;
 
 pub use catalog::{catalog, dead_letters};
-pub use handlers::{Parts, handlers};
+pub use handlers::{Parts, handlers, replay_handlers};
 pub use site::{InvalidSite, Site};
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ pub(super) struct ReplayTerms {
     desk: ReplayDesk,
     /// Buries what fails for the type's own group, whose replay of the letter can then run it.
     burial: Option<(Undertaker, String)>,
+    /// Whether what runs here is what its type's own group does.
+    is_types_own: bool,
     tally: Mutex<Tally>,
     waits_for: Mutex<Option<String>>,
 }
@@ -27,7 +29,7 @@ pub(super) struct ReplayTerms {
 impl ReplayTerms {
     pub(super) fn new(
         taken: &TakenReplay,
-        group_of_type: &str,
+        (group_of_type, is_types_own): (&str, bool),
         desk: ReplayDesk,
         undertaker: &Undertaker,
     ) -> Self {
@@ -38,6 +40,7 @@ impl ReplayTerms {
             key: replay.key.clone(),
             desk,
             burial,
+            is_types_own,
             tally: Mutex::new(Tally::new(spans.iter().copied(), replay.counts)),
             waits_for: Mutex::default(),
         }
@@ -100,6 +103,10 @@ impl Terms for ReplayTerms {
         _: &'a CancellationToken,
     ) -> BoxFuture<'a, bool> {
         Box::pin(std::future::ready(false))
+    }
+
+    fn resolves(&self) -> bool {
+        self.is_types_own
     }
 
     /// Its counts belong to its positions, so everything above them runs again.

@@ -1,6 +1,6 @@
 //! Runs replays: takes them from the desk, and follows each to its end.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::group::{Charge, Group};
 use super::replay_terms::ReplayTerms;
 use super::{Runnable, WorkerParts};
+use crate::domain::handler::ReplayHandler;
 use crate::domain::pace::Pace;
 use crate::domain::replay::ReplayState;
 use crate::domain::speed::Speed;
@@ -38,6 +39,9 @@ const FAILURES_MAX: i64 = 10_000;
 pub struct ReplayRunner {
     parts: WorkerParts,
     desk: ReplayDesk,
+    /// Those that are no type's own and that this worker runs, by name.
+    named_handlers: Arc<HashMap<String, ReplayHandler>>,
+    /// The names of all that it runs.
     handlers: Arc<BTreeSet<String>>,
     tracker: TaskTracker,
     stop: CancellationToken,
@@ -55,23 +59,38 @@ enum Left {
 }
 
 impl ReplayRunner {
-    /// Runs the replays of these groups' types; of every type that has a handler where there
-    /// are none named.
+    /// Runs the replays of these groups' types, and with the handlers that these groups' workers
+    /// run; of every type and with every handler where no groups are named.
     pub fn new(
         parts: WorkerParts,
+        named_handlers: Vec<ReplayHandler>,
         desk: ReplayDesk,
         groups: &[String],
         tracker: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
         let is_ours = |group: &String| groups.is_empty() || groups.contains(group);
+        let named_handlers: HashMap<String, ReplayHandler> = named_handlers
+            .into_iter()
+            .filter(|handler| is_ours(&handler.workers))
+            .map(|handler| (handler.name.clone(), handler))
+            .collect();
         let handlers = parts
             .catalog
             .iter()
             .filter(|t| is_ours(&t.group) && parts.handlers.contains_key(&t.name))
             .map(|record_type| record_type.name.clone())
+            .chain(named_handlers.keys().cloned())
             .collect();
-        Self { parts, desk, handlers: Arc::new(handlers), tracker, stop, running: Arc::default() }
+        Self {
+            parts,
+            desk,
+            named_handlers: Arc::new(named_handlers),
+            handlers: Arc::new(handlers),
+            tracker,
+            stop,
+            running: Arc::default(),
+        }
     }
 
     /// Takes replays until the stop. Those that run end on the tracker.
@@ -154,8 +173,13 @@ impl ReplayRunner {
             let error = format!("the catalog has the topic {} no longer", taken.replay.topic);
             return Left::Ended(ReplayEnd::Failed(error));
         };
-        let Some(handler) = self.parts.handlers.get(&taken.replay.handler) else {
-            return Left::Released;
+        let name = &taken.replay.handler;
+        let (handler, owner) = match self.named_handlers.get(name) {
+            Some(named) => (&named.handler, name),
+            None => match self.parts.handlers.get(name) {
+                Some(handler) => (handler, &record_type.group),
+                None => return Left::Released,
+            },
         };
         if let Err(left) = self.position(taken).await {
             return left;
@@ -167,10 +191,12 @@ impl ReplayRunner {
         let group_of_type = &record_type.group;
         let undertaker = &self.parts.undertaker;
         let desk = self.desk.clone();
-        let terms = Arc::new(ReplayTerms::new(taken, group_of_type, desk, undertaker));
+        let is_types_own = !self.named_handlers.contains_key(name);
+        let of_type = (group_of_type.as_str(), is_types_own);
+        let terms = Arc::new(ReplayTerms::new(taken, of_type, desk, undertaker));
         let charge = Charge {
             group: taken.replay.group.clone(),
-            scope: taken.scope(group_of_type),
+            scope: taken.scope(owner),
             instance: None,
             // What a replay does is counted with the replay, not with the type.
             types: vec![Runnable::new(&self.parts, record_type, handler, Arc::default())],

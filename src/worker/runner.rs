@@ -219,7 +219,7 @@ impl Runner {
             self.clear(&record, attempt, outcome.as_ref()).await;
         }
         let outcome = outcome?;
-        if matches!(outcome, Outcome::Done | Outcome::AlreadyDone) {
+        if matches!(outcome, Outcome::Done | Outcome::AlreadyDone) && self.terms.resolves() {
             self.undertaker.resolve(&record, &self.abandon).await;
             if let Some(quarantines) = self.terms.quarantines()
                 && quarantines.is_owed(&self.group, &record)

@@ -51,6 +51,11 @@ pub(super) trait Terms: Send + Sync + 'static {
         None
     }
 
+    /// Whether a record that succeeds here settles the dead letter that it is the replay of.
+    fn resolves(&self) -> bool {
+        true
+    }
+
     /// Partitions were given to this member. Returns whether records that are done above the
     /// group's commit are passed over.
     fn assigned(&self) -> bool {

@@ -272,7 +272,8 @@ async fn what_cannot_be_replayed_is_refused(place: &Place) {
     let faults = [
         (json!({ "group": GROUP }), "/group", "a replay needs one of its own"),
         (json!({ "group": "a b" }), "/group", "must be 1 to 249"),
-        (json!({ "handler": "email.welcome" }), "/handler", "no handler runs"),
+        (json!({ "handler": "email.welcome" }), "/handler", "no handler email.welcome runs"),
+        (json!({ "handler": "analytics-rebuild" }), "/handler", "no handler analytics-rebuild"),
         (json!({ "partitions": [99] }), "/partitions", "has no partition 99"),
         (json!({ "partitions": [] }), "/partitions", "must name"),
         (json!({ "from": { "offset": 1_000_000 } }), "/from/offset", "has the offsets"),
@@ -281,7 +282,7 @@ async fn what_cannot_be_replayed_is_refused(place: &Place) {
         (json!({ "key": "" }), "/key", "must have 1"),
         (json!({ "reason": " " }), "/reason", "say why"),
         // Nobody runs these yet: a replay would never begin.
-        (json!({ "topic": "user.signup" }), "/handler", "no handler runs"),
+        (json!({ "topic": "fraud.detection" }), "/handler", "nothing does"),
     ];
     for (changes, pointer, words) in faults {
         let (status, problem, body) = place.refused(&with(changes.clone())).await;

@@ -16,6 +16,7 @@ mod mail_server;
 #[path = "../harness/postgres.rs"]
 mod postgres;
 
+mod analytics;
 mod emails;
 mod events;
 mod kills;

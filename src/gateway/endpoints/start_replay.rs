@@ -42,16 +42,20 @@ pub(in super::super) struct StartRequest {
     from: EdgeBody,
     /// What stands behind the last record; `latest`, the end at this moment, unless given.
     to: Option<EdgeBody>,
-    /// The consumer group, none of the catalog; `replay-{id}` unless given.
+    /// The consumer group, none of the catalog; `replay-{id}` unless given, or the name of a
+    /// handler that is no type's own.
     #[schema(max_length = 249, example = "analytics-rebuild")]
     group: Option<String>,
-    /// What runs the records; that of the topic's type unless given.
+    /// What runs the records; that of the topic's type unless given. `analytics-rebuild` runs
+    /// those of the event topics.
+    #[schema(example = "analytics-rebuild")]
     handler: Option<String>,
     /// Only records with this key.
     #[schema(max_length = 1024)]
     key: Option<String>,
     /// `once`, unless given: a job whose effect is there is counted as `already_done`. `again`:
-    /// effects happen again, once for this replay.
+    /// effects happen again, once for this replay; that is so for `analytics-rebuild`, unless
+    /// `once` is given.
     effects: Option<EffectsBody>,
     /// The most attempts in a second, 0.001 to 100,000; as fast as it goes unless given.
     #[schema(minimum = 0.001, maximum = 100_000)]
@@ -181,10 +185,10 @@ fn checked(request: StartRequest) -> Result<ReplayRequest, Problem> {
         group: request.group,
         handler: request.handler,
         key: request.key,
-        effects: match request.effects {
-            Some(EffectsBody::Again) => Effects::Again,
-            Some(EffectsBody::Once) | None => Effects::Once,
-        },
+        effects: request.effects.map(|effects| match effects {
+            EffectsBody::Again => Effects::Again,
+            EffectsBody::Once => Effects::Once,
+        }),
         rate_per_second: request.rate_per_second,
         dead_letters: request.dead_letters,
         reason,

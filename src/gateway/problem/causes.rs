@@ -208,6 +208,7 @@ impl From<ReplayError> for Problem {
                 ),
             ),
             ReplayError::NoHandler { .. } => fault("/handler".to_owned()),
+            ReplayError::NoLetters(_) => fault("/dead_letters".to_owned()),
             ReplayError::Edge { member, source } => Self::of_edge(member, &source),
             ReplayError::GroupOfWorkers(_) => fault("/group".to_owned()),
             ReplayError::GroupInUse(group) => Self::conflict(

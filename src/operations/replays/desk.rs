@@ -42,11 +42,11 @@ pub struct TakenReplay {
 }
 
 impl TakenReplay {
-    /// Where its effects are claimed: with the type's own group, or, if they shall happen again,
-    /// with the replay.
-    pub fn scope(&self, group_of_type: &str) -> Arc<str> {
+    /// Where its effects are claimed: with the owner, which is the type's own group or a handler
+    /// that is no type's own, or, if they shall happen again, with the replay.
+    pub fn scope(&self, owner: &str) -> Arc<str> {
         match self.replay.effects {
-            Effects::Once => group_of_type.into(),
+            Effects::Once => owner.into(),
             Effects::Again => self.replay.id.to_string().into(),
         }
     }

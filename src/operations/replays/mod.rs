@@ -4,7 +4,7 @@
 mod desk;
 mod plan;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,14 +42,14 @@ pub struct ReplayRequest {
     pub from: Edge,
     /// What stands behind the last record.
     pub to: Edge,
-    /// The consumer group; none means `replay-{id}`.
+    /// The consumer group; none means `replay-{id}`, or the name of a handler that is no type's own.
     pub group: Option<String>,
     /// What runs the records; none means what runs the topic's type.
     pub handler: Option<String>,
     /// Only records with this key.
     pub key: Option<String>,
-    /// What becomes of effects that are there.
-    pub effects: Effects,
+    /// What becomes of effects that are there; none means as the handler has it.
+    pub effects: Option<Effects>,
     /// The most attempts in a second.
     pub rate_per_second: Option<f64>,
     /// Whether its failures become dead letters too.
@@ -106,14 +106,19 @@ pub enum ReplayError {
     /// The catalog has no such topic, or it holds the dead letters.
     #[error("the catalog has no topic {0} of jobs or events")]
     UnknownTopic(String),
-    /// Nothing runs the records of this topic.
-    #[error("no handler runs the records of {topic}; there are: {}", known.join(", "))]
+    /// Nothing of this name runs the records of this topic.
+    #[error("no handler {handler} runs the records of {topic}; {}", those_that_run(known))]
     NoHandler {
+        /// What was asked for.
+        handler: String,
         /// The topic.
         topic: String,
-        /// Handlers that there are.
+        /// Handlers that run them.
         known: Vec<String>,
     },
+    /// What fails with this handler would be a letter to a group that does something else.
+    #[error("what fails in {0} is listed with the replay; it is no dead letter of a group")]
+    NoLetters(String),
     /// The topic has no such partition, or no such offset.
     #[error("{source}")]
     Edge {
@@ -148,6 +153,10 @@ pub enum ReplayError {
     Store(#[from] StoreError),
 }
 
+fn those_that_run(known: &[String]) -> String {
+    if known.is_empty() { "nothing does".to_owned() } else { known.join(" and ") + " may" }
+}
+
 impl ReplayError {
     fn of_edge(member: &'static str, error: EdgeError) -> Self {
         match error {
@@ -169,6 +178,8 @@ pub struct ReplayParts {
     pub catalog: Arc<Catalog>,
     /// The names of the handlers: each runs the type of its name.
     pub handlers: BTreeSet<String>,
+    /// Those that are no type's own, with the types whose records each runs.
+    pub named_handlers: BTreeMap<String, BTreeSet<String>>,
     /// Where replays are written down.
     pub store: Store,
     /// Tells bounds and times.
@@ -284,7 +295,13 @@ impl ReplayParts {
     ) -> Result<ReplayDetail, ReplayError> {
         let plan = self.plan(request).await?;
         let id = self.ids.next(self.clock.now_ms());
-        let group = request.group.clone().unwrap_or_else(|| format!("replay-{id}"));
+        let is_named = self.named_handlers.contains_key(&plan.handler);
+        let group = request.group.clone().unwrap_or_else(|| {
+            if is_named { plan.handler.clone() } else { format!("replay-{id}") }
+        });
+        // A handler that is no type's own begins anew with each replay.
+        let effects = if is_named { Effects::Again } else { Effects::Once };
+        let effects = request.effects.unwrap_or(effects);
         let mut deed = Deed::new("start_replay", plan.topic.clone()).with(json!({
             "id": id,
             "partitions": request.partitions,
@@ -293,7 +310,7 @@ impl ReplayParts {
             "group": group,
             "handler": plan.handler,
             "key": request.key,
-            "effects": request.effects.as_str(),
+            "effects": effects.as_str(),
             "rate_per_second": request.rate_per_second,
             "dead_letters": request.dead_letters,
         }));
@@ -308,7 +325,7 @@ impl ReplayParts {
             topic: plan.topic,
             handler: plan.handler,
             group: group.clone(),
-            effects: request.effects,
+            effects,
             key: request.key.clone(),
             rate_per_second: request.rate_per_second,
             dead_letters: request.dead_letters,

@@ -13,10 +13,12 @@ impl ReplayParts {
             .ok_or_else(|| ReplayError::UnknownTopic(request.topic.clone()))?;
         let topic = record_type.topic.name.clone();
         let handler = request.handler.clone().unwrap_or_else(|| record_type.name.clone());
-        // A handler runs the type that it has its name from; its payload is checked against it.
-        if handler != record_type.name || !self.handlers.contains(&handler) {
-            let known = self.handlers.iter().cloned().collect();
-            return Err(ReplayError::NoHandler { topic, known });
+        let known = self.handlers_of(&record_type.name);
+        if !known.contains(&handler) {
+            return Err(ReplayError::NoHandler { handler, topic, known });
+        }
+        if request.dead_letters && handler != record_type.name {
+            return Err(ReplayError::NoLetters(handler));
         }
         let of_workers = |group: &&String| self.catalog.groups().contains(&group.as_str());
         if let Some(group) = request.group.as_ref().filter(of_workers) {
@@ -41,5 +43,13 @@ impl ReplayParts {
             })
             .collect();
         Ok(ReplayPlan { topic, handler, spans })
+    }
+
+    /// What runs the records of a type: the handler that has its name from it, and others that
+    /// say they can. Either gets a payload that was checked against the type.
+    fn handlers_of(&self, type_name: &str) -> Vec<String> {
+        let own = self.handlers.get(type_name);
+        let others = self.named_handlers.iter().filter(|(_, types)| types.contains(type_name));
+        own.into_iter().chain(others.map(|(name, _)| name)).cloned().collect()
     }
 }

@@ -198,6 +198,24 @@ pub(super) async fn insert_parked(
     write_as(transaction, record, state, Some(numbered)).await
 }
 
+/// Which of these rows nobody has taken, and nobody can have sent.
+pub(super) async fn unsent(
+    transaction: &mut OpenTransaction,
+    [first, second, third, fourth]: [Uuid; 4],
+) -> Result<Vec<Uuid>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT id FROM schedule WHERE id IN ($1, $2, $3, $4)
+           AND state = 'waiting' AND holder IS NULL AND is_doubtful = 0",
+    )
+    .bind(first.to_string())
+    .bind(second.to_string())
+    .bind(third.to_string())
+    .bind(fourth.to_string())
+    .fetch_all(transaction)
+    .await?;
+    rows.iter().map(|row| uuid(row, "id")).collect()
+}
+
 async fn write<'e>(
     executor: impl Executor<'e, Database = Any>,
     record: &ScheduledRecord,

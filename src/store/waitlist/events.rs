@@ -74,6 +74,18 @@ impl Effect {
     }
 }
 
+impl Effect {
+    /// Whether the same has happened, whenever it was.
+    pub async fn has_happened(&mut self, event: &EventRecord) -> Result<bool, StoreError> {
+        let row = sqlx::query("SELECT 1 FROM event_records WHERE event_type = $1 AND subject = $2")
+            .bind(event.kind.as_str())
+            .bind(event.subject.as_str())
+            .fetch_optional(self.on())
+            .await?;
+        Ok(row.is_some())
+    }
+}
+
 /// The start of the hour, UTC, that a time is in.
 pub(super) fn hour_of(at_ms: i64) -> i64 {
     at_ms.div_euclid(HOUR_MS).saturating_mul(HOUR_MS)

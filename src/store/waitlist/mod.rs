@@ -1,6 +1,7 @@
 //! The tables of the waitlist platform: what its handlers change in an [`Effect`](super::Effect),
 //! and what they look up beside one. Rules of the platform are not decided here.
 
+mod analytics;
 mod campaigns;
 mod events;
 mod mails;

@@ -187,6 +187,31 @@ impl Effect {
         }))
     }
 
+    /// Why this signup, which came once before, cannot be the one by which the user is on the
+    /// list; none where nothing there speaks against it. Changes nothing.
+    pub async fn refutes(&mut self, user: &NewUser) -> Result<Option<NotSignedUp>, StoreError> {
+        let others = sqlx::query(
+            "SELECT id, campaign_id, email_key FROM waitlist_users
+             WHERE (id = $1 AND campaign_id <> $2)
+                OR (id <> $1 AND campaign_id = $2 AND (email_key = $3 OR referral_code = $4))
+             ORDER BY CASE WHEN id = $1 THEN 0 WHEN email_key = $3 THEN 1 ELSE 2 END LIMIT 1",
+        )
+        .bind(user.id.to_string())
+        .bind(user.campaign_id.to_string())
+        .bind(user.email_key())
+        .bind(user.referral_code.as_str())
+        .fetch_optional(self.on())
+        .await?;
+        let Some(other) = others else { return Ok(None) };
+        Ok(Some(if super::id_at(&other, "id")? == user.id {
+            NotSignedUp::OfAnotherCampaign
+        } else if other.try_get::<String, _>("email_key")? == user.email_key() {
+            NotSignedUp::EmailTaken
+        } else {
+            NotSignedUp::CodeTaken
+        }))
+    }
+
     /// A user has confirmed the address. Returns whether the user is on the list.
     pub async fn verify_user(&mut self, id: Uuid, at_ms: i64) -> Result<bool, StoreError> {
         let done = sqlx::query(

@@ -88,6 +88,18 @@ impl FanOut {
         type_name: &str,
         payload: &impl Serialize,
     ) -> Result<ScheduledRecord, Outcome> {
+        let id = |key: &str| Uuid::new_v5(&cause, format!("{type_name}/{key}").as_bytes());
+        self.job(type_name, payload, id, self.now_ms())
+    }
+
+    /// A job of this type, due at a time, whose id may follow from its key.
+    pub(super) fn job(
+        &self,
+        type_name: &str,
+        payload: &impl Serialize,
+        id: impl FnOnce(&str) -> Uuid,
+        due_ms: i64,
+    ) -> Result<ScheduledRecord, Outcome> {
         let record_type = self.catalog.by_name(type_name).ok_or_else(|| {
             Outcome::Fail(Failure::new("unknown_type", format!("there is no type {type_name}")))
         })?;
@@ -98,8 +110,7 @@ impl FanOut {
             let message = format!("{type_name} would not be accepted: {refusal:?}");
             Outcome::Fail(Failure::new("fan_out", message))
         })?;
-        let id = Uuid::new_v5(&cause, format!("{type_name}/{}", accepted.key).as_bytes());
-        let now_ms = self.now_ms();
-        Ok(ScheduledRecord::job(id, record_type, accepted, &self.producer_name, now_ms, now_ms))
+        let (id, now_ms) = (id(&accepted.key), self.now_ms());
+        Ok(ScheduledRecord::job(id, record_type, accepted, &self.producer_name, now_ms, due_ms))
     }
 }

@@ -3,7 +3,10 @@
 //! A handler decides, by the rules of the platform; what it changes in the database is one
 //! [`Effect`](crate::store::Effect), claimed and committed as a whole, with the jobs that follow.
 
+mod analytics;
+mod analytics_rebuild;
 mod fan_out;
+mod keep_analytics;
 mod mail_data;
 mod milestones;
 mod referral_created;
@@ -20,9 +23,11 @@ use super::email::EmailKind;
 use super::site::Site;
 use crate::domain::catalog::Catalog;
 use crate::domain::clock::SharedClock;
-use crate::domain::handler::{Failure, Handler, Outcome};
+use crate::domain::handler::{Failure, Handler, Outcome, ReplayHandler};
 use crate::mail::Mailer;
 use crate::store::{Store, StoreError};
+use analytics::SumUp;
+use analytics_rebuild::Rebuild;
 use fan_out::FanOut;
 use referral_created::RecordReferral;
 use reward_earned::RecordReward;
@@ -57,10 +62,12 @@ pub fn handlers(parts: &Parts) -> HashMap<String, Arc<dyn Handler>> {
             store: store.clone(),
             clock: Arc::clone(clock),
             site: site.clone(),
+            fan_out: fan_out.clone(),
         };
         handlers.insert(kind.job_type(), Arc::new(SendEmail::new(kind, tools)));
     }
-    let events: [(&str, Arc<dyn Handler>); 4] = [
+    let events: [(&str, Arc<dyn Handler>); 5] = [
+        (keep_analytics::AGGREGATION, Arc::new(SumUp::new(store, &fan_out))),
         ("user.signup", Arc::new(SignUp::new(store, &fan_out))),
         ("user.verified", Arc::new(Verify::new(store, &fan_out))),
         ("referral.created", Arc::new(RecordReferral::new(store, &fan_out))),
@@ -68,6 +75,12 @@ pub fn handlers(parts: &Parts) -> HashMap<String, Arc<dyn Handler>> {
     ];
     handlers.extend(events.map(|(name, handler)| (name.to_owned(), handler)));
     handlers
+}
+
+/// The handlers that only replays run.
+pub fn replay_handlers(parts: &Parts) -> Vec<ReplayHandler> {
+    let fan_out = FanOut::new(&parts.catalog, &parts.clock, &parts.producer_name);
+    vec![Rebuild::new(&parts.store, &fan_out).named()]
 }
 
 /// An attempt whose end may stand in either arm: steps that fail end it with `?`.

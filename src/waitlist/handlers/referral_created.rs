@@ -1,6 +1,7 @@
 //! `referral.created`: the pair is written down and counts for whoever referred.
 
 use futures_util::future::BoxFuture;
+use uuid::Uuid;
 
 use super::fan_out::FanOut;
 use super::milestones::Milestones;
@@ -31,21 +32,14 @@ impl RecordReferral {
         effect.take_turns(&[referrer_id, referred_id]).await.map_err(database_away)?;
         let campaign = effect.campaign(campaign_id, now_ms).await.map_err(database_away)?;
         if effect.refer(&referral).await.map_err(database_away)? {
-            let event = EventRecord {
-                kind: EventKind::Referral,
-                subject: format!("{referrer_id}:{referred_id}"),
-                message_id: job.id,
-                campaign_id,
-                user_id: referrer_id,
-                email_key: None,
-                at_ms: referral.at_ms,
-            };
+            let event = event(job.id, &created);
             effect.record(&event).await.map_err(database_away)?;
             effect.note_referrer(referred_id, referrer_id).await.map_err(database_away)?;
             let milestones = Milestones { fan_out: &self.fan_out, campaign: &campaign, job };
             milestones.count(&mut effect, referrer_id).await?;
             let places = PositionRecalculation { campaign_id, user_ids: None };
             self.fan_out.ask(&mut effect, job, "position.recalculation", &places).await?;
+            self.fan_out.keep_analytics(&mut effect, campaign_id, event.at_ms).await?;
         }
         effect.commit().await.map_err(database_away)?;
         Ok(Outcome::Done)
@@ -65,6 +59,19 @@ fn referral(created: &ReferralCreated) -> NewReferral {
         campaign_id: created.campaign_id,
         source: created.source.map(|source| source.as_str().to_owned()),
         ip_address: created.ip_address.map(|address| address.to_string()),
+        at_ms: created.timestamp.timestamp_millis(),
+    }
+}
+
+/// A referral as it counts.
+pub(super) fn event(message_id: Uuid, created: &ReferralCreated) -> EventRecord {
+    EventRecord {
+        kind: EventKind::Referral,
+        subject: format!("{}:{}", created.referrer_id, created.referred_id),
+        message_id,
+        campaign_id: created.campaign_id,
+        user_id: created.referrer_id,
+        email_key: None,
         at_ms: created.timestamp.timestamp_millis(),
     }
 }

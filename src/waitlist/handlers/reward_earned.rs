@@ -1,6 +1,7 @@
 //! `reward.earned`: written down, so that it counts.
 
 use futures_util::future::BoxFuture;
+use uuid::Uuid;
 
 use super::fan_out::FanOut;
 use super::{Attempt, database_away, end};
@@ -25,16 +26,10 @@ impl RecordReward {
         let effect = self.store.effect(&job.scope, job.id, now_ms).await.map_err(database_away)?;
         let Some(mut effect) = effect else { return Ok(Outcome::AlreadyDone) };
         effect.campaign(earned.campaign_id, now_ms).await.map_err(database_away)?;
-        let event = EventRecord {
-            kind: EventKind::RewardEarned,
-            subject: earned.user_reward_id.to_string(),
-            message_id: job.id,
-            campaign_id: earned.campaign_id,
-            user_id: earned.user_id,
-            email_key: None,
-            at_ms: earned.timestamp.timestamp_millis(),
-        };
-        effect.record(&event).await.map_err(database_away)?;
+        let event = event(job.id, &earned);
+        if effect.record(&event).await.map_err(database_away)? {
+            self.fan_out.keep_analytics(&mut effect, event.campaign_id, event.at_ms).await?;
+        }
         effect.commit().await.map_err(database_away)?;
         Ok(Outcome::Done)
     }
@@ -43,5 +38,18 @@ impl RecordReward {
 impl Handler for RecordReward {
     fn run<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Outcome> {
         Box::pin(async move { end(self.record(job).await) })
+    }
+}
+
+/// A reward as it counts.
+pub(super) fn event(message_id: Uuid, earned: &RewardEarned) -> EventRecord {
+    EventRecord {
+        kind: EventKind::RewardEarned,
+        subject: earned.user_reward_id.to_string(),
+        message_id,
+        campaign_id: earned.campaign_id,
+        user_id: earned.user_id,
+        email_key: None,
+        at_ms: earned.timestamp.timestamp_millis(),
     }
 }

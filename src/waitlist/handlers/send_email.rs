@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 
+use super::fan_out::FanOut;
 use super::mail_data::{Known, RECIPIENT, UNSUBSCRIBE, full_name};
 use super::unrecorded::Unrecorded;
 use super::{Attempt, database_away, end};
@@ -42,6 +43,8 @@ pub(super) struct Tools {
     pub(super) clock: SharedClock,
     /// Where the pages of a campaign are that has none of its own.
     pub(super) site: Site,
+    /// Asks for the analytics of what was sent.
+    pub(super) fan_out: FanOut,
 }
 
 impl SendEmail {
@@ -140,6 +143,10 @@ impl SendEmail {
         // Where another worker has claimed it meanwhile, the mail has gone out twice.
         if let Some(mut effect) = effect.map_err(database_away)? {
             effect.record_mail(&record).await.map_err(database_away)?;
+            if matches!(record.end, MailEnd::Sent { .. }) {
+                let campaign_id = email.campaign_id;
+                self.tools.fan_out.keep_analytics(&mut effect, campaign_id, at_ms).await?;
+            }
             effect.commit().await.map_err(database_away)?;
         }
         Ok(Outcome::Done)

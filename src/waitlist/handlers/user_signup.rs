@@ -36,7 +36,8 @@ impl SignUp {
         let user = new_user(signup);
         match effect.sign_up(&user).await.map_err(database_away)? {
             Ok(signed_up) => {
-                effect.record(&event(job.id, &user)).await.map_err(database_away)?;
+                let event = event(job.id, &user);
+                effect.record(&event).await.map_err(database_away)?;
                 let has_confirmed = signed_up.is_verified || !campaign.verification_required;
                 let first_mail =
                     if has_confirmed { EmailKind::Welcome } else { EmailKind::Verification };
@@ -49,6 +50,7 @@ impl SignUp {
                 self.fan_out.ask(&mut effect, job, "fraud.detection", &check).await?;
                 let places = PositionRecalculation { campaign_id, user_ids: Some(vec![id]) };
                 self.fan_out.ask(&mut effect, job, "position.recalculation", &places).await?;
+                self.fan_out.keep_analytics(&mut effect, campaign_id, event.at_ms).await?;
             }
             // The same signup, published once more.
             Err(NotSignedUp::Known) => {}
@@ -65,7 +67,8 @@ impl Handler for SignUp {
     }
 }
 
-fn new_user(signup: UserSignup) -> NewUser {
+/// The user of a signup.
+pub(super) fn new_user(signup: UserSignup) -> NewUser {
     NewUser {
         id: signup.user_id,
         campaign_id: signup.campaign_id,
@@ -96,7 +99,8 @@ fn code_of(user_id: Uuid) -> String {
         .collect()
 }
 
-fn event(message_id: Uuid, user: &NewUser) -> EventRecord {
+/// A signup as it counts.
+pub(super) fn event(message_id: Uuid, user: &NewUser) -> EventRecord {
     EventRecord {
         kind: EventKind::Signup,
         subject: user.id.to_string(),

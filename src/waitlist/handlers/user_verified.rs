@@ -2,6 +2,7 @@
 
 use futures_util::future::BoxFuture;
 use serde_json::Map;
+use uuid::Uuid;
 
 use super::fan_out::FanOut;
 use super::milestones::Milestones;
@@ -36,16 +37,8 @@ impl Verify {
         let referrers = effect.referrers_of(id).await.map_err(database_away)?;
         effect.take_turns(&referrers).await.map_err(database_away)?;
         let campaign = effect.campaign(campaign_id, now_ms).await.map_err(database_away)?;
-        let at_ms = verified.timestamp.timestamp_millis();
-        let event = EventRecord {
-            kind: EventKind::Verified,
-            subject: id.to_string(),
-            message_id: job.id,
-            campaign_id,
-            user_id: id,
-            email_key: None,
-            at_ms,
-        };
+        let event = event(job.id, &verified);
+        let at_ms = event.at_ms;
         if effect.record(&event).await.map_err(database_away)? {
             // A user whose signup comes later is welcomed then.
             let is_listed = effect.verify_user(id, at_ms).await.map_err(database_away)?;
@@ -62,6 +55,7 @@ impl Verify {
             }
             let places = PositionRecalculation { campaign_id, user_ids: None };
             self.fan_out.ask(&mut effect, job, "position.recalculation", &places).await?;
+            self.fan_out.keep_analytics(&mut effect, campaign_id, at_ms).await?;
         }
         effect.commit().await.map_err(database_away)?;
         Ok(Outcome::Done)
@@ -71,5 +65,18 @@ impl Verify {
 impl Handler for Verify {
     fn run<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Outcome> {
         Box::pin(async move { end(self.verify(job).await) })
+    }
+}
+
+/// A confirmed address as it counts.
+pub(super) fn event(message_id: Uuid, verified: &UserVerified) -> EventRecord {
+    EventRecord {
+        kind: EventKind::Verified,
+        subject: verified.user_id.to_string(),
+        message_id,
+        campaign_id: verified.campaign_id,
+        user_id: verified.user_id,
+        email_key: None,
+        at_ms: verified.timestamp.timestamp_millis(),
     }
 }
