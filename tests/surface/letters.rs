@@ -195,6 +195,7 @@ async fn a_letter_holds_everything(jobgate: &Jobgate, kafka: &Client) {
     let object = whole.as_object_mut().expect("an object");
     object.remove("history");
     assert_eq!(object.remove("headers"), Some(headers));
+    assert_eq!(object.remove("quarantine"), Some(Value::Null), "it holds no key");
     let payload: Value = serde_json::from_str(&value).expect("JSON");
     assert_eq!(object.remove("payload"), Some(payload));
     assert_eq!(whole, listed, "beyond that, the whole letter is what lists show");
