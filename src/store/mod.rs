@@ -45,8 +45,8 @@ pub use schedule::{
 };
 pub use snapshots::{SnapshotRow, WorkerCursor};
 pub use waitlist::{
-    CampaignRow, EventKind, EventRecord, NewReferral, NewUser, NotSignedUp, ReferralCounts,
-    SignedUp, UserRow,
+    CampaignRow, EventKind, EventRecord, MovedUser, NewReferral, NewUser, NotSignedUp,
+    ReferralCounts, SignedUp, UserRow,
 };
 
 /// The database did not do what it was asked.

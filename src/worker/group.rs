@@ -237,7 +237,8 @@ impl Group {
                 continue;
             }
             if let Some(pace) = &mut self.pace {
-                pace.started(now_ms);
+                // The rate is one of jobs, whatever runs together.
+                (0..=start.also.len()).for_each(|_| pace.started(now_ms));
             }
             let ticket = start.ticket;
             let place = self.slots.take(ticket.is_critical(), ticket.is_alone());
@@ -327,6 +328,7 @@ fn kind_of(runnable: &Runnable, postpones: bool) -> Kind {
         is_critical: record_type.critical,
         running_max: runnable.limit.running,
         running_per_prefix_max: runnable.limit.running_per_prefix,
+        merged_max: runnable.handler.merged_max(),
     }
 }
 

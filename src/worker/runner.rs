@@ -1,5 +1,6 @@
 //! The tasks of a group: they run attempts, put records away, and report.
 
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,8 +98,9 @@ impl Runner {
             }
             let reports = self.reports.clone();
             self.tracker.spawn(async move {
-                if let Some(end) = attempt.await {
-                    let _ = reports.send(Report::Ended(vec![end]));
+                let ended = attempt.await;
+                if !ended.is_empty() {
+                    let _ = reports.send(Report::Ended(ended));
                 }
             });
         }
@@ -109,9 +111,18 @@ impl Runner {
 
     /// Writes down those that may end the process, all at once, before the first one starts.
     async fn note_starts(&self, starts: &[Placed]) {
-        let suspects = starts.iter().filter(|(start, _)| start.suspicion != Suspicion::None);
-        let notes: Vec<(&Record, Noted)> =
-            suspects.map(|(start, _)| (&*start.item, Noted::Starts(self.counted(start)))).collect();
+        let starting = starts.iter().flat_map(|(start, _)| {
+            let joined = start.also.iter().map(|it| (&it.item, it.suspicion, it.attempt));
+            let first = (&start.item, start.suspicion, start.attempt);
+            let type_index = start.ticket.type_index();
+            iter::once(first).chain(joined).map(move |start| (type_index, start))
+        });
+        let suspects = starting.filter(|(_, (_, suspicion, _))| *suspicion != Suspicion::None);
+        let notes: Vec<(&Record, Noted)> = suspects
+            .map(|(type_index, (record, suspicion, attempt))| {
+                (&**record, Noted::Starts(self.counted(type_index, suspicion, attempt)))
+            })
+            .collect();
         if !notes.is_empty() {
             self.attempts.note(&self.group, &notes).await;
         }
@@ -119,19 +130,28 @@ impl Runner {
 
     /// Attempts that count, should this one end the process. Of many that run at that moment one
     /// is to blame: an end counts once that has been found out, and nobody is given up before.
-    fn counted(&self, start: &Start<Record>) -> u32 {
-        if start.suspicion == Suspicion::Alone {
-            return start.attempt;
+    fn counted(&self, type_index: usize, suspicion: Suspicion, attempt: u32) -> u32 {
+        if suspicion == Suspicion::Alone {
+            return attempt;
         }
-        let runnable = self.types.get(start.ticket.type_index());
+        let runnable = self.types.get(type_index);
         let most = runnable.map_or(0, |runnable| runnable.record_type.retry.attempts);
-        start.attempt.min(most).saturating_sub(1)
+        attempt.min(most).saturating_sub(1)
     }
 
-    /// None where nobody waits for the end any more; the record runs again elsewhere.
-    async fn attempt(self: Arc<Self>, start: Start<Record>, _place: Place) -> Option<Ended> {
+    /// The end of each of its jobs; none where nobody waits for it any more, and the records run
+    /// again elsewhere.
+    async fn attempt(self: Arc<Self>, start: Start<Record>, _place: Place) -> Vec<Ended> {
+        let Some(runnable) = self.types.get(start.ticket.type_index()) else { return Vec::new() };
+        if start.also.is_empty() {
+            self.single(runnable, start).await.into_iter().collect()
+        } else {
+            Box::pin(self.merged(runnable, start)).await
+        }
+    }
+
+    async fn single(&self, runnable: &Runnable, start: Start<Record>) -> Option<Ended> {
         let Start { ticket, attempt, suspicion, item: record, .. } = start;
-        let runnable = self.types.get(ticket.type_index())?;
         let running = runnable.counters.begin();
         let begun = Instant::now();
         let terms = AttemptTerms {

@@ -12,6 +12,7 @@
 mod job;
 mod kind;
 mod lane;
+mod merge;
 mod shares;
 mod view;
 
@@ -25,7 +26,7 @@ use super::offsets::Progress;
 use super::outage::Outage;
 use super::retry::{LONG_WAIT, Order};
 
-pub use job::{Arrival, End, PartitionId, Past, Start, Suspicion, Ticket, Verdict};
+pub use job::{Arrival, End, Joined, PartitionId, Past, Start, Suspicion, Ticket, Verdict};
 pub use kind::Kind;
 use kind::KindState;
 use lane::{Entry, Intake, LaneId, LaneRef, Partition, Phase};
@@ -317,16 +318,14 @@ impl<T> Dispatcher<T> {
         let partition = self.partitions.get_mut(lane.slot)?.as_mut()?;
         let type_index = partition.type_index;
         let entry = &mut partition.lanes.get_mut(&lane.id)?.first;
-        let before_ms = entry.started_ms.map_or(now_ms, |(_, last_ms)| last_ms);
-        entry.started_ms = Some((before_ms, now_ms));
-        entry.phase = Phase::Running(now_ms);
+        entry.begin(now_ms);
         partition.busy += 1;
         self.running += 1;
         let state = self.kinds.get_mut(type_index)?;
         state.started(entry.prefix);
         let probe = if is_probe { state.breaker.probe_started() } else { None };
         let is_alone = entry.suspicion == Suspicion::Alone;
-        Some(Start {
+        let start = Start {
             attempt: entry.attempts + 1,
             suspicion: entry.suspicion,
             is_given_up: entry.is_given_up,
@@ -339,18 +338,24 @@ impl<T> Dispatcher<T> {
                 is_critical: state.kind.is_critical,
                 probe,
                 is_alone,
+                is_joined: false,
             },
-        })
+            also: Vec::new(),
+        };
+        Some(self.join(start, now_ms))
     }
 
-    /// An attempt has ended. `jitter` in `0.0..=1.0` varies the wait before the next one.
+    /// An attempt has ended. `jitter` in `0.0..=1.0` varies the wait before the next one. Of one
+    /// that others have joined, their ends come before its own.
     pub fn ended(&mut self, ticket: &Ticket, end: End<'_>, now_ms: i64, jitter: f64) -> Verdict {
-        self.running = self.running.saturating_sub(1);
         if ticket.is_alone {
             self.is_one_alone = false;
         }
-        if let Some(state) = self.kinds.get_mut(ticket.type_index) {
-            state.ended(ticket.prefix);
+        if !ticket.is_joined {
+            self.running = self.running.saturating_sub(1);
+            if let Some(state) = self.kinds.get_mut(ticket.type_index) {
+                state.ended(ticket.prefix);
+            }
         }
         let verdict = self.judge(ticket, end, now_ms, jitter);
         match verdict {
@@ -361,7 +366,9 @@ impl<T> Dispatcher<T> {
             Verdict::RetryAt { .. } | Verdict::Paused { .. } => {
                 self.acquit(ticket);
                 self.quieten(ticket);
-                self.make_ready(ticket.lane);
+                if !ticket.is_joined {
+                    self.make_ready(ticket.lane);
+                }
             }
         }
         verdict
@@ -373,7 +380,7 @@ impl<T> Dispatcher<T> {
         let lane = partition
             .filter(|partition| partition.generation == ticket.lane.generation)
             .and_then(|partition| partition.lanes.get_mut(&ticket.lane.id));
-        let Some(lane::Lane { first: entry, .. }) = lane else {
+        let Some(entry) = lane.and_then(|lane| lane.entry_mut(ticket.offset)) else {
             state.breaker.probe_was_void(ticket.probe, now_ms);
             return Verdict::Stale;
         };
@@ -459,9 +466,9 @@ impl<T> Dispatcher<T> {
         self.quieten(ticket);
         let Some(partition) = self.current_mut(ticket.lane) else { return };
         partition.offsets.finished(ticket.offset);
-        let (freed_bytes, has_next) = partition.pop(ticket.lane.id);
+        let (freed_bytes, may_go_on) = partition.remove(ticket.lane.id, ticket.offset);
         self.waiting_bytes = self.waiting_bytes.saturating_sub(freed_bytes);
-        if has_next {
+        if may_go_on {
             self.make_ready(ticket.lane);
         }
     }
@@ -561,6 +568,8 @@ impl<T> Dispatcher<T> {
     }
 }
 
+#[cfg(test)]
+mod merge_test;
 #[cfg(test)]
 mod probes_test;
 #[cfg(test)]

@@ -3,11 +3,13 @@
 
 mod campaigns;
 mod events;
+mod positions;
 mod referrals;
 mod users;
 
 pub use campaigns::CampaignRow;
 pub use events::{EventKind, EventRecord};
+pub use positions::MovedUser;
 pub use referrals::{NewReferral, ReferralCounts};
 pub use users::{NewUser, NotSignedUp, SignedUp, UserRow};
 
