@@ -7,8 +7,9 @@ use super::ledger::{dead_letters, until_buried};
 use super::mail_server::MailServer;
 use super::order::{Accepted, accepted, assert_order_per_key, mail_to, until_arrived};
 
-/// How long the server is stopped.
-const STOPPED: Duration = Duration::from_secs(12);
+/// How long the server is stopped, how many users wait for a mail meanwhile, and for how many
+/// each. `JOBGATE_TEST_MAIL_OUTAGE=60,10000,1` makes it a minute and 10,000 mails.
+const STOPPED: (u64, usize, usize) = (12, 20, 10);
 /// How long it is frozen: longer than the server may take for a command (15 s).
 const FROZEN: Duration = Duration::from_secs(40);
 
@@ -31,6 +32,13 @@ async fn post(jobgate: &Jobgate, users: usize, rounds: usize) -> (Vec<Accepted>,
     (good, unknown)
 }
 
+fn stopped() -> (u64, usize, usize) {
+    let Ok(asked) = std::env::var("JOBGATE_TEST_MAIL_OUTAGE") else { return STOPPED };
+    let numbers: Vec<usize> = asked.split(',').filter_map(|number| number.parse().ok()).collect();
+    let [seconds, users, rounds] = numbers[..] else { panic!("seconds,users,rounds: {asked}") };
+    (u64::try_from(seconds).expect("seconds"), users, rounds)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_wait_for_a_stopped_mail_server_without_spending_an_attempt() {
     let _turn = super::beside_another().await;
@@ -51,15 +59,19 @@ async fn jobs_wait_for_a_stopped_mail_server_without_spending_an_attempt() {
     })
     .await;
     let noticed = gone.elapsed();
-    let (good, unknown) = post(&jobgate, 20, 10).await;
-    tokio::time::sleep(STOPPED.saturating_sub(gone.elapsed())).await;
+    let (seconds, users, rounds) = stopped();
+    let (good, unknown) = post(&jobgate, users, rounds).await;
+    tokio::time::sleep(Duration::from_secs(seconds).saturating_sub(gone.elapsed())).await;
     let letters = dead_letters(&jobgate).await;
     assert_eq!(letters.len(), 1, "only the one from before is a dead letter: {letters:?}");
     assert_eq!(server.arrived().len(), 1, "nothing can have arrived");
 
     server.start_again().await;
     let back = Instant::now();
-    let arrived = until_arrived(&server, &good, Duration::from_mins(1)).await;
+    // A mail takes a few ms on a machine of its own.
+    let patience = Duration::from_mins(1)
+        + Duration::from_millis(30) * u32::try_from(good.len()).expect("a number of mails");
+    let arrived = until_arrived(&server, &good, patience).await;
     let sent_after = back.elapsed();
     let unknown: Vec<_> = unknown.iter().map(|job| job.id).chain([lone.id]).collect();
     let letters = until_buried(&jobgate, &unknown, Duration::from_secs(30)).await;
@@ -70,7 +82,7 @@ async fn jobs_wait_for_a_stopped_mail_server_without_spending_an_attempt() {
         noticed.as_secs_f64(),
         good.len(),
         sent_after.as_secs_f64(),
-        letters.len()
+        letters.len(),
     );
     assert_eq!(letters.len(), unknown.len() + 1, "an outage is not a dead letter");
     for letter in &letters {

@@ -1,6 +1,6 @@
 //! Per key in order, one at a time; different keys side by side, also inside one partition.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
@@ -51,7 +51,7 @@ pub(crate) async fn until_arrived(
 ) -> Vec<Arrived> {
     until(&format!("the mails of {} jobs", jobs.len()), limit, async || {
         let arrived = server.arrived();
-        let there: Vec<Uuid> = arrived.iter().map(|mail| mail.id).collect();
+        let there: HashSet<Uuid> = arrived.iter().map(|mail| mail.id).collect();
         jobs.iter().all(|job| there.contains(&job.id)).then_some(arrived)
     })
     .await

@@ -119,6 +119,7 @@ impl Effect {
         user: &NewUser,
     ) -> Result<Result<SignedUp, NotSignedUp>, StoreError> {
         let id = user.id.to_string();
+        // Without the WHERE, SQLite takes ON for a part of the FROM.
         let done = sqlx::query(
             "INSERT INTO waitlist_users
                  (id, campaign_id, email, email_key, first_name, last_name, status, referral_code,
@@ -136,6 +137,7 @@ impl Effect {
              FROM (SELECT (SELECT at_ms FROM event_records
                            WHERE event_type = 'user.verified' AND subject = $1) AS at_ms)
                  AS verified
+             WHERE 1 = 1
              ON CONFLICT DO NOTHING",
         )
         .bind(id.as_str())

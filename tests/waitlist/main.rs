@@ -1,0 +1,18 @@
+//! The waitlist platform, from the HTTP call to the row or the mail: the real binary, its own
+//! Kafka, and each database.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and its ledger is for a person to read"
+)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+#[path = "../harness/postgres.rs"]
+mod postgres;
+
+mod events;
+mod kills;
+mod stage;
