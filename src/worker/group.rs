@@ -256,7 +256,7 @@ impl Group {
              of its {count} attempts is left"
         );
         let outcome = Outcome::Fail(Failure::new("crashed", message));
-        self.ended(&Ended { ticket, record, outcome }, now_ms);
+        self.ended(&Ended { ticket, record, outcome }, now_ms, rand::random());
     }
 
     fn change_intake(&mut self) {

@@ -17,6 +17,7 @@ mod rig;
 mod crashes;
 mod frozen;
 mod limits;
+mod merging;
 mod order;
 mod slow;
 mod waits;

@@ -116,6 +116,11 @@ impl Ticket {
         self.is_critical
     }
 
+    /// Whether it runs in the attempt of one before it, whose end is told after its own.
+    pub fn is_joined(&self) -> bool {
+        self.is_joined
+    }
+
     /// Whether no other job may run beside it.
     pub fn is_alone(&self) -> bool {
         self.is_alone
