@@ -15,4 +15,5 @@ mod postgres;
 
 mod events;
 mod kills;
+mod positions;
 mod stage;
