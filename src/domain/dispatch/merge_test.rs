@@ -446,7 +446,7 @@ impl Course {
                         self.attempts.insert((place, offset), most);
                     }
                 }
-                verdict => panic!("{verdict:?}"),
+                verdict @ Verdict::Postpone { .. } => panic!("{verdict:?}"),
             }
         }
     }
