@@ -2,6 +2,7 @@
 //! `scripts/bench` runs it.
 #![expect(
     clippy::expect_used,
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::cast_precision_loss,

@@ -27,6 +27,7 @@ async fn places_follow_the_events_and_those_who_have_moved_are_told(kind: Kind) 
         only_those_who_are_named_are_told(&stage),
         a_campaign_that_nobody_knows_has_nobody_to_move(&stage),
     );
+    all_who_have_moved_are_told_however_many(&stage).await;
 }
 
 async fn positions(stage: &Stage, campaign: &str) -> Vec<(String, String)> {
@@ -179,6 +180,53 @@ async fn only_those_who_are_named_are_told(stage: &Stage) {
     })
     .await;
     assert_eq!(all.len(), 4, "each once: {all:?}");
+}
+
+/// More than one run tells: the run asks for another one.
+async fn all_who_have_moved_are_told_however_many(stage: &Stage) {
+    const USERS: usize = 5_200;
+    let campaign = stage.campaign(&[("position_update_threshold", 1)]).await;
+    let all: Vec<usize> = (0..USERS).collect();
+    for some in all.chunks(400) {
+        let row = |n: &usize| {
+            let id = uuid();
+            format!(
+                "('{id}', '{campaign}', '{n}@example.com', '{n}@example.com', 'verified', '{id}',
+                  '{id}', 'direct', {n})"
+            )
+        };
+        let rows: Vec<String> = some.iter().map(row).collect();
+        stage
+            .execute(format!(
+                "INSERT INTO waitlist_users (id, campaign_id, email, email_key, status,
+                     referral_code, verification_token, source, created_at_ms)
+                 VALUES {}",
+                rows.join(", ")
+            ))
+            .await;
+    }
+    let everybody = json!({"campaign_id": campaign});
+    stage.enqueue(JOB, &everybody).await;
+    let count = i64::try_from(USERS).expect("a count");
+    let of_campaign =
+        format!("SELECT COUNT(*) FROM waitlist_users WHERE campaign_id = '{campaign}'");
+    let have_first = format!("{of_campaign} AND position > 0 AND told_position = position");
+    stage.until_number("everybody has a place", &have_first, count).await;
+    // The last is the first now.
+    let turned = format!(
+        "UPDATE waitlist_users SET created_at_ms = 10000 - created_at_ms
+         WHERE campaign_id = '{campaign}'"
+    );
+    stage.execute(turned).await;
+    stage.enqueue(JOB, &everybody).await;
+    let are_told = format!(
+        "{of_campaign} AND position = {USERS} + 1 - original_position AND told_position = position"
+    );
+    stage.until_number("everybody is told", &are_told, count).await;
+    until("a mail for each", SOON, async || {
+        (told(stage, &campaign).await.len() == USERS).then_some(())
+    })
+    .await;
 }
 
 async fn a_campaign_that_nobody_knows_has_nobody_to_move(stage: &Stage) {
