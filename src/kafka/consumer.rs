@@ -6,10 +6,10 @@
 //! partitions are let go.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext as _;
@@ -132,6 +132,8 @@ impl Revocation {
 pub struct GroupConsumer {
     /// The thread owns the client: dropping one leaves the group, and that can block.
     client: Weak<BaseConsumer<Context>>,
+    /// Partitions whose intake was stopped here and not started again, given away since or not.
+    paused: Mutex<HashSet<PartitionId>>,
     is_closing: Arc<AtomicBool>,
     closed: Option<oneshot::Receiver<()>>,
 }
@@ -355,7 +357,9 @@ impl GroupConsumer {
                 let _ = done.send(());
             })
             .map_err(|_| KafkaFault::Stopping)?;
-        Ok((Self { client: weak, is_closing, closed: Some(closed) }, receiver))
+        let consumer =
+            Self { client: weak, paused: Mutex::default(), is_closing, closed: Some(closed) };
+        Ok((consumer, receiver))
     }
 
     /// Commits offsets: for each partition the first one that is not finished.
@@ -379,12 +383,27 @@ impl GroupConsumer {
 
     /// Stops the intake of partitions.
     pub fn pause(&self, partitions: &[PartitionId]) -> Result<(), KafkaFault> {
+        self.paused().extend(partitions.iter().cloned());
         self.client()?.pause(&list_of(partitions)).map_err(KafkaFault::failed("pause partitions"))
     }
 
     /// Starts the intake of partitions again.
+    ///
+    /// Only of those whose intake was stopped here: of any other one librdkafka would throw away
+    /// what was fetched ahead, and go on behind it.
     pub fn resume(&self, partitions: &[PartitionId]) -> Result<(), KafkaFault> {
-        self.client()?.resume(&list_of(partitions)).map_err(KafkaFault::failed("resume partitions"))
+        let stopped: Vec<PartitionId> = {
+            let mut paused = self.paused();
+            partitions.iter().filter(|id| paused.remove(*id)).cloned().collect()
+        };
+        if stopped.is_empty() {
+            return Ok(());
+        }
+        self.client()?.resume(&list_of(&stopped)).map_err(KafkaFault::failed("resume partitions"))
+    }
+
+    fn paused(&self) -> MutexGuard<'_, HashSet<PartitionId>> {
+        self.paused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Leaves the group. The owner must go on answering events until their channel ends.

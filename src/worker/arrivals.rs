@@ -15,7 +15,7 @@ use crate::domain::dispatch::{Arrival, PartitionId, Past, Suspicion};
 use crate::domain::offset_map::DoneRanges;
 use crate::domain::offsets::Progress;
 use crate::domain::record::{Record, header};
-use crate::kafka::{Assignment, Commit, ConsumerEvent};
+use crate::kafka::{Assignment, Commit, ConsumerEvent, GroupConsumer};
 use crate::operations::Remembered;
 
 /// How long the first jobs of a partition wait for the commit that takes back the word of the
@@ -145,6 +145,9 @@ impl Group {
             assigned.push((id, done));
         }
         self.dispatcher.assigned(assigned);
+        // A partition that went while its intake was stopped comes back so: Kafka's client keeps
+        // that for a partition, not for an assignment.
+        self.change_intake_of(&ids, GroupConsumer::resume);
     }
 
     /// Of rows of jobs that have ended since, there would be ever more behind one that waits.

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::arrivals::Inheritance;
 use super::outcomes::commit_of;
 use super::runner::{Ended, Placed, Report, Runner};
-use super::slots::Slots;
+use super::slots::Seat;
 use super::terms::Terms;
 use super::{PoolSettings, Runnable, WorkerParts};
 use crate::domain::dispatch::{Dispatcher, Kind, PartitionId, Start};
@@ -63,7 +63,7 @@ pub(super) struct Group {
     /// Cancelled when the membership is over for good.
     pub(super) lost: CancellationToken,
     pub(super) runner: Arc<Runner>,
-    slots: Slots,
+    seat: Seat,
     pub(super) board: Board,
     pub(super) paused: PausedTypes,
     pub(super) settings: PoolSettings,
@@ -143,7 +143,7 @@ impl Group {
             is_joined: Arc::new(AtomicBool::new(false)),
             lost,
             runner: Arc::new(runner),
-            slots: parts.slots.clone(),
+            seat: parts.slots.seat(),
             board: parts.board.clone(),
             paused: parts.paused.clone(),
             settings: parts.settings,
@@ -165,7 +165,7 @@ impl Group {
         self.heed_pauses();
         let mut drain_until: Option<Instant> = None;
         let mut looked_at = Instant::now();
-        let slots = self.slots.clone();
+        let slots = self.seat.slots().clone();
         loop {
             // Before it is asked for a place: one that is freed meanwhile must not be missed.
             let freed = slots.freed();
@@ -229,9 +229,20 @@ impl Group {
         let mut starts: Vec<Placed> = Vec::new();
         loop {
             if self.pace.as_ref().is_some_and(|pace| pace.next_ms() > now_ms) {
+                // What may not start yet keeps nobody waiting.
+                self.seat.wish(false);
                 break;
             }
-            let Some(start) = self.dispatcher.next(now_ms, self.slots.leave()) else { break };
+            let Some(start) = self.dispatcher.next(now_ms, self.seat.leave()) else {
+                let wants_alone = self.dispatcher.wants_alone();
+                if !self.seat.wish(wants_alone) {
+                    break;
+                }
+                if wants_alone {
+                    tracing::info!(group = self.name, "a job waits until nothing else runs");
+                }
+                continue;
+            };
             if start.is_given_up {
                 self.give_up(start, now_ms);
                 continue;
@@ -241,7 +252,7 @@ impl Group {
                 (0..=start.also.len()).for_each(|_| pace.started(now_ms));
             }
             let ticket = start.ticket;
-            let place = self.slots.take(ticket.is_critical(), ticket.is_alone());
+            let place = self.seat.take(ticket.is_critical(), ticket.is_alone());
             starts.push((start, place));
         }
         self.runner.start(starts);
@@ -252,8 +263,8 @@ impl Group {
         let Start { ticket, attempt, item: record, .. } = start;
         let count = attempt.saturating_sub(1);
         let message = format!(
-            "the process ended while this job ran with no other of its group beside it, and none \
-             of its {count} attempts is left"
+            "the process ended while this job ran with no other beside it, and none of its \
+             {count} attempts is left"
         );
         let outcome = Outcome::Fail(Failure::new("crashed", message));
         self.ended(&Ended { ticket, record, outcome }, now_ms, rand::random());
@@ -261,14 +272,16 @@ impl Group {
 
     fn change_intake(&mut self) {
         let (pause, resume) = self.dispatcher.intake_changes();
-        let calls = [(&pause, GroupConsumer::pause as Change), (&resume, GroupConsumer::resume)];
-        for (partitions, change) in calls {
-            if !partitions.is_empty()
-                && let Err(error) = change(&self.consumer, partitions)
-            {
-                // A pause that fails is felt as more memory, a resume as a standstill.
-                tracing::error!(group = self.name, %error, "intake");
-            }
+        self.change_intake_of(&pause, GroupConsumer::pause);
+        self.change_intake_of(&resume, GroupConsumer::resume);
+    }
+
+    pub(super) fn change_intake_of(&self, partitions: &[PartitionId], change: Change) {
+        if !partitions.is_empty()
+            && let Err(error) = change(&self.consumer, partitions)
+        {
+            // A pause that fails is felt as more memory, a resume as a standstill.
+            tracing::error!(group = self.name, %error, "intake");
         }
     }
 
@@ -332,4 +345,5 @@ fn kind_of(runnable: &Runnable, postpones: bool) -> Kind {
     }
 }
 
-type Change = fn(&GroupConsumer, &[PartitionId]) -> Result<(), KafkaFault>;
+/// Stops or starts the intake of partitions.
+pub(super) type Change = fn(&GroupConsumer, &[PartitionId]) -> Result<(), KafkaFault>;

@@ -169,27 +169,28 @@ impl Runner {
         };
         runnable.counters.attempt_time.observe(begun.elapsed());
         drop(running);
-        // One that ran alone is cleared before the next one starts.
-        if suspicion == Suspicion::Alone {
-            match &outcome {
-                Some(Outcome::Retry(_) | Outcome::Fail(_)) => {
-                    self.attempts.note(&self.group, &[(&record, Noted::Rests(attempt))]).await;
-                }
-                Some(Outcome::Done | Outcome::AlreadyDone) => {
-                    self.attempts.forget(&self.group, &record).await;
-                }
-                // No attempt is spent.
-                Some(Outcome::Unavailable(_)) | None => {
-                    let before = Noted::Rests(attempt.saturating_sub(1));
-                    self.attempts.note(&self.group, &[(&record, before)]).await;
-                }
-            }
+        // It is cleared before its place is free: whoever runs alone after it may end the process.
+        if suspicion != Suspicion::None {
+            self.clear(&record, attempt, outcome.as_ref()).await;
         }
         let outcome = outcome?;
         if matches!(outcome, Outcome::Done | Outcome::AlreadyDone) {
             self.undertaker.resolve(&record, &self.abandon).await;
         }
         Some(Ended { ticket, record, outcome })
+    }
+
+    /// An attempt that was written down is over, and the process is still there.
+    async fn clear(&self, record: &Record, attempt: u32, outcome: Option<&Outcome>) {
+        let attempts = match outcome {
+            Some(Outcome::Done | Outcome::AlreadyDone) => {
+                return self.attempts.forget(&self.group, record).await;
+            }
+            Some(Outcome::Retry(_) | Outcome::Fail(_)) => attempt,
+            // No attempt is spent.
+            Some(Outcome::Unavailable(_)) | None => attempt.saturating_sub(1),
+        };
+        self.attempts.note(&self.group, &[(record, Noted::Rests(attempts))]).await;
     }
 
     /// Puts a record away for good.

@@ -1,12 +1,15 @@
 //! Jobs that end the process that runs them.
 
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use jobgate::domain::clock::{Clock as _, SystemClock};
+use serde_json::{Value, json};
 
 use super::harness::until;
 use super::rig::ledger::{
-    assert_one_effect_each, attempts_ever, attempts_now, count_effects, effects, executions_of,
+    assert_one_effect_each, attempts_ever, attempts_now, count_effects, effects, executions,
+    executions_of, noted_starts,
 };
 use super::rig::plan::{Deed, KindPlan, Plan, Task};
 use super::rig::stage::{Sent, Stage};
@@ -221,12 +224,16 @@ async fn what_was_watched_and_has_ended_is_forgotten_also_behind_a_job_that_wait
     .await;
     worker.terminate().await;
     let watched = i64::try_from(others.len()).expect("a few");
-    assert_eq!(attempts_now(&stage.pool).await, watched + 1, "they were watched");
+    assert!(attempts_ever(&stage.pool).await >= watched, "they were watched");
+    assert_eq!(attempts_now(&stage.pool).await, 1, "what has ended is forgotten at once");
+    // One that its worker could not forget any more.
+    accuse(&stage, KIND, &others[0]).await;
     let worker = stage.worker();
     until("only what waits is remembered", SOON, async || {
         (attempts_now(&stage.pool).await == 1).then_some(())
     })
     .await;
+    assert_eq!(executions_of(&stage.pool, KIND, others[0].id).await.len(), 1, "it is done");
     assert_eq!(executions_of(&stage.pool, KIND, waits.id).await.len(), 1, "it waits as before");
     worker.terminate().await;
 }
@@ -248,19 +255,117 @@ async fn one_on_its_last_attempt_is_not_buried_for_what_another_did() {
     worker.terminate().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_an_accused_one_runs_no_job_of_any_other_group_does() {
+    const OTHER: &str = "other";
+    const BAD: [&str; 2] = [KIND, "second"];
+    let _turn = super::turn().await;
+    let attempts = 2;
+    let kinds = [KIND, "second", OTHER].map(|name| KindPlan { attempts, ..KindPlan::new(name) });
+    let stage = Stage::new(kinds.to_vec()).await;
+    let mut culprits = Vec::new();
+    for name in BAD {
+        let culprit = stage.send(name, Task::aborts("bad").taking(300)).await;
+        accuse(&stage, name, &culprit).await;
+        culprits.push(culprit);
+    }
+    // At each start of the worker there are more of them than it can run at once.
+    let slow = (0..200).map(|number| Task::new(&format!("s{number}"), number).taking(1_000));
+    let others = stage.send_all(OTHER, slow).await;
+    let (worker, ends) = stage
+        .keep_running(&named(&stage), LIMIT, async || {
+            stage.left(OTHER, others.len()).await == 0
+                && stage.left(KIND, 1).await == 0
+                && stage.left("second", 1).await == 0
+        })
+        .await;
+    // One that the end of the other has caught between its dead letter and its commit has two.
+    let letters = stage.letters().await;
+    let letters: BTreeMap<_, _> = letters.iter().map(|l| (l["message_id"].as_str(), l)).collect();
+    let ids: Vec<String> = culprits.iter().map(|sent| sent.id.to_string()).collect();
+    let expected: BTreeSet<_> = ids.iter().map(|id| Some(id.as_str())).collect();
+    assert_eq!(letters.keys().copied().collect::<BTreeSet<_>>(), expected, "{letters:?}");
+    for letter in letters.values() {
+        assert_eq!((&letter["error_class"], &letter["attempts"]), (&json!("crashed"), &json!(2)));
+    }
+    assert_eq!(ends, 4, "each culprit ends as many processes as it has attempts");
+    assert_one_effect_each(&effects(&stage.pool, OTHER).await, &others);
+    let cut = executions(&stage.pool, OTHER).await.into_iter().find(|e| e.ended_ms.is_none());
+    assert!(cut.is_none(), "it ran beside an accused one: {cut:?}");
+    for other in &others {
+        let starts = noted_starts(&stage.pool, other.id).await;
+        assert!(starts.iter().all(|attempts| *attempts == 0), "{other:?} was accused: {starts:?}");
+        let runs = executions_of(&stage.pool, OTHER, other.id).await;
+        assert!(runs.iter().all(|run| run.attempt == 1), "an attempt was lost: {runs:?}");
+    }
+    until_forgotten(&stage).await;
+    worker.terminate().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_accused_one_that_waits_to_be_alone_holds_up_no_stop() {
+    const OTHER: &str = "other";
+    let _turn = super::turn().await;
+    let kinds = [KIND, OTHER].map(KindPlan::new);
+    let stage = Stage::new(kinds.to_vec()).await;
+    let accused = stage.send(KIND, Task::new("accused", 0)).await;
+    // Longer than the test, and begun before the accused one may.
+    let long = stage.send(OTHER, Task::new("long", 0).taking(300_000)).await;
+    let at_ms = SystemClock.now_ms() + 8_000;
+    note_as(&stage, KIND, &accused, Noted { attempts: 0, is_open: true, at_ms }).await;
+    let worker = stage.worker();
+    until("it waits for the long one", SOON, async || {
+        worker.log().contains("waits until nothing else runs").then_some(())
+    })
+    .await;
+    let held = stage.send(OTHER, Task::new("held", 0)).await;
+    let begun = Instant::now();
+    worker.terminate().await;
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    let runs = async |kind, job: &Sent| executions_of(&stage.pool, kind, job.id).await.len();
+    assert_eq!(runs(OTHER, &long).await, 1);
+    assert_eq!((runs(KIND, &accused).await, runs(OTHER, &held).await), (0, 0));
+    // Nothing runs beside it here.
+    let groups = vec![stage.plan.kinds[0].group()];
+    let worker = stage.worker_of(&Plan { groups, ..stage.plan.clone() });
+    stage.until_committed(KIND, 1, SOON).await;
+    assert_one_effect_each(&effects(&stage.pool, KIND).await, &[accused]);
+    worker.terminate().await;
+}
+
+/// What is written down of a job's attempts.
+struct Noted {
+    attempts: i64,
+    is_open: bool,
+    /// The next one starts no sooner.
+    at_ms: i64,
+}
+
+/// Writes down that a job was running when its process ended.
+async fn accuse(stage: &Stage, kind: &str, job: &Sent) {
+    note_as(stage, kind, job, Noted { attempts: 0, is_open: true, at_ms: 1 }).await;
+}
+
 /// Writes down that a job had so many attempts and waits for the next one.
 async fn note(stage: &Stage, job: &Sent, attempts: i64) {
+    note_as(stage, KIND, job, Noted { attempts, is_open: false, at_ms: 1 }).await;
+}
+
+async fn note_as(stage: &Stage, kind: &str, job: &Sent, noted: Noted) {
+    let kind = KindPlan::new(kind);
     sqlx::query(
         "INSERT INTO attempts (group_name, topic, partition, record_offset, message_id, attempts,
              is_open, not_before_ms, noted_at_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, 0, 1, 1)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1)",
     )
-    .bind(kind(1).group())
-    .bind(kind(1).topic())
+    .bind(kind.group())
+    .bind(kind.topic())
     .bind(i64::from(job.receipt.partition))
     .bind(job.receipt.offset)
     .bind(job.id.to_string())
-    .bind(attempts)
+    .bind(noted.attempts)
+    .bind(i64::from(noted.is_open))
+    .bind(noted.at_ms)
     .execute(&stage.pool)
     .await
     .expect("a row");

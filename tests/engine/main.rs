@@ -14,6 +14,7 @@ mod harness;
 mod postgres;
 mod rig;
 
+mod backlog;
 mod crashes;
 mod frozen;
 mod limits;

@@ -46,7 +46,9 @@ impl Place {
         let kafka =
             LocalKafka::start(BrokerSettings::new(dir.path()), |_| {}).await.expect("Kafka starts");
         let brokers = Some(kafka.bootstrap_servers().to_owned());
-        let jobgate = Jobgate::start(Options { brokers, ..Options::default() }).await;
+        // One group has workers, the others have none.
+        let args = ["--groups", "email-workers"].map(str::to_owned).to_vec();
+        let jobgate = Jobgate::start(Options { brokers, args, ..Options::default() }).await;
         // A Kafka that has just begun makes the topic of the groups' offsets first.
         until("the groups can be asked", SOON, async || {
             (jobgate.get("/admin/lag").await.status == StatusCode::OK).then_some(())

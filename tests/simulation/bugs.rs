@@ -60,6 +60,12 @@ pub(crate) enum Bug {
     NeverPaused,
     /// Nobody asks when to wake.
     NoWakeup,
+    /// The machine is not told that partitions are gone.
+    RevokedUntold,
+    /// A dead letter whose acknowledgement is lost is written again.
+    LetterTwice,
+    /// A probe is said to have ended while it goes on.
+    ProbeEndsEarly,
 }
 
 /// Each mistake, what finds it, and what else may come to light first: a wrong commit, say, also
@@ -83,9 +89,13 @@ pub(crate) const TABLE: &[(Bug, Invariant, &[Invariant])] = {
         (B::ProbeNeverReleased, I::Progress, &[]),
         (B::OutageBuries, I::OutageLetter, &[]),
         (B::AttemptsForgotten, I::Attempts, &[]),
-        (B::AccusedSideBySide, I::Alone, &[]),
+        (B::AccusedSideBySide, I::Alone, &[I::Attempts]),
         (B::RowNotAwaited, I::CommitTooFar, &[I::Order]),
-        (B::ResumedAsNew, I::OneAtATime, &[I::EndsOnce, I::CommitBackwards]),
+        (
+            B::ResumedAsNew,
+            I::OneAtATime,
+            &[I::EndsOnce, I::CommitBackwards, I::RunsAgain, I::Attempts],
+        ),
         (B::PrefixLeaks, I::Limits, &[]),
         (B::SharesIgnored, I::Limits, &[]),
         (B::CleanOnKill, I::Attempts, &[]),
@@ -95,5 +105,8 @@ pub(crate) const TABLE: &[(Bug, Invariant, &[Invariant])] = {
         (B::WatchCountsDone, I::Attempts, &[]),
         (B::NeverPaused, I::Memory, &[]),
         (B::NoWakeup, I::Wakeup, &[]),
+        (B::RevokedUntold, I::Stale, &[I::Order, I::OneAtATime, I::RunsAgain, I::Limits]),
+        (B::LetterTwice, I::EndsOnce, &[]),
+        (B::ProbeEndsEarly, I::OneProbe, &[I::OneAtATime, I::EndsOnce, I::Limits, I::Alone]),
     ]
 };

@@ -148,4 +148,7 @@ mistakes! {
     watch_counts_done
     never_paused
     no_wakeup
+    revoked_untold
+    letter_twice
+    probe_ends_early
 }

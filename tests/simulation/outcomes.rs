@@ -112,9 +112,7 @@ impl Worker {
             .map(|(id, progress)| (world.plan.part_of(id), progress))
             .collect();
         for (part, owned) in &self.owned {
-            let Some(progress) = progress.remove(part).or_else(|| owned.unmarked()) else {
-                continue;
-            };
+            let Some(progress) = progress.remove(part) else { continue };
             let offset = if world.has(Bug::EarlyCommit) { owned.position } else { progress.offset };
             let progress = Progress { offset, ..progress };
             let commit = (offset, CommitNote::encode(&progress, world.has(Bug::CleanOnKill)));
@@ -131,7 +129,6 @@ impl Worker {
         let Some(owned) = self.owned.get_mut(&part).filter(|owned| owned.epoch == epoch) else {
             return;
         };
-        owned.has_clean_mark = false;
         let offset = commit.0;
         owned.committed = Some(commit);
         if owned.noted_below > 0 {

@@ -38,8 +38,9 @@ pub(crate) struct Owned {
     pub(crate) noted_below: i64,
     /// What the commit says that was there at first.
     pub(crate) found: Found,
-    /// Nobody has taken the word back yet that it was let go in good order.
-    pub(crate) has_clean_mark: bool,
+    /// The commit of one of which nothing has come, where the worker before let it go in good
+    /// order or had nothing left to do.
+    word: Option<Commit>,
     pub(crate) committed: Option<Commit>,
 }
 
@@ -76,7 +77,14 @@ impl Worker {
             }
         }
         for part in &parts {
-            let epoch = self.owned.get(part).map_or(0, |owned| owned.epoch);
+            let Some(owned) = self.owned.get_mut(part) else { continue };
+            let epoch = owned.epoch;
+            // Nobody has said it yet where the worker before was killed.
+            if let Some(word) = owned.word.take().filter(|_| is_quiet)
+                && world.commit(self.number, epoch, *part, &said_again(&word, true))
+            {
+                world.truth.clean_ends[*part] += 1;
+            }
             if world.owns(self.number, epoch, *part) {
                 world.parts[*part].owner = None;
             }
@@ -96,7 +104,9 @@ impl Worker {
             });
             self.is_committing = Some(late.collect());
         }
-        self.dispatcher.revoked(&ids);
+        if !world.has(Bug::RevokedUntold) {
+            self.dispatcher.revoked(&ids);
+        }
         for task in self.tasks.iter().filter(|task| parts.contains(&task.job.part)) {
             world.truth.cut(task);
         }
@@ -150,9 +160,9 @@ impl Worker {
             let rows = world.database.attempts.range((part, i64::MIN)..=(part, i64::MAX));
             remembered = rows.map(|((_, offset), row)| (*offset, *row)).collect();
         }
-        let done = match commit {
+        let done = match &commit {
             Some((offset, text)) if world.has(Bug::NoteAtAnotherBase) => {
-                CommitNote::decode(offset + 1, &text).done_above
+                CommitNote::decode(offset + 1, text).done_above
             }
             Some(_) if world.has(Bug::MapOffByOne) => shifted(&note.done_above, offset, end),
             Some(_) if world.has(Bug::NoteIgnored) => DoneRanges::default(),
@@ -166,7 +176,7 @@ impl Worker {
             watched_below: if note.is_clean { 0 } else { end },
             watched_left: world.plan.watched(world.has(Bug::WatchCountsDone)),
             found: Found { offset, done_above: note.done_above },
-            has_clean_mark: note.is_clean && !world.has(Bug::CleanMarkKept),
+            word: commit.filter(|(offset, _)| note.is_clean || *offset >= end),
             ..Owned::default()
         };
         self.owned.insert(part, owned);
@@ -182,6 +192,7 @@ impl Worker {
         let jobs = world.fetch(part, owned.position);
         let Some(last) = jobs.last() else { return false };
         owned.position = last.offset + 1;
+        self.take_back_word(part, world);
         for job in jobs {
             self.arrived(&job, world);
         }
@@ -193,6 +204,22 @@ impl Worker {
         world.truth.hold(Invariant::Memory, held <= most, || format!("{held} are held of {most}"));
         self.pump(world, false);
         true
+    }
+
+    /// Before its first job starts it is no longer said that the partition was left in good order.
+    fn take_back_word(&mut self, part: Part, world: &mut World) {
+        let Some(owned) = self.owned.get_mut(&part) else { return };
+        let Some(left) = owned.word.take() else { return };
+        let is_clean = CommitNote::decode(left.0, &left.1).is_clean;
+        if !is_clean || world.has(Bug::CleanMarkKept) {
+            return;
+        }
+        // Sometimes Kafka does not take it, or not in time.
+        let is_refused = world.chance(0.1);
+        if is_refused || !world.commit(self.number, owned.epoch, part, &said_again(&left, false)) {
+            owned.watched_below = i64::MAX;
+            owned.watched_left = world.plan.watched(false);
+        }
     }
 
     fn arrived(&mut self, job: &Arc<Job>, world: &mut World) {
@@ -237,10 +264,6 @@ impl Owned {
             }
         }
         let watched = Past { suspicion: Suspicion::Watched, ..past };
-        if self.has_clean_mark {
-            self.noted_below = self.noted_below.max(job.offset + 1);
-            return watched;
-        }
         // What is done does not run, so it is none of those that may have been running.
         let counts =
             !self.found.done_above.contains(job.offset) || bug == Some(Bug::WatchCountsDone);
@@ -251,14 +274,12 @@ impl Owned {
         self.noted_below = self.noted_below.max(job.offset + 1);
         watched
     }
+}
 
-    /// The commit that was found, where its word must be taken back.
-    pub(crate) fn unmarked(&self) -> Option<Progress> {
-        self.has_clean_mark.then(|| Progress {
-            offset: self.found.offset,
-            done_above: self.found.done_above.clone(),
-        })
-    }
+/// The same commit, with or without the word that all is in good order.
+fn said_again((offset, text): &Commit, is_clean: bool) -> Commit {
+    let done_above = CommitNote::decode(*offset, text).done_above;
+    (*offset, CommitNote::encode(&Progress { offset: *offset, done_above }, is_clean))
 }
 
 /// The same pattern, one offset further.

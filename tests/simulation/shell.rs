@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use jobgate::domain::dispatch::{Dispatcher, Leave, Shares, Start, Suspicion};
+use jobgate::domain::dispatch::{Dispatcher, GroupNumber, Leave, Shares, Start, Suspicion};
 use jobgate::domain::offset_map::DoneRanges;
 use rand::RngExt as _;
 
@@ -19,6 +19,7 @@ pub(crate) struct Worker {
     pub(crate) number: usize,
     pub(crate) dispatcher: Dispatcher<Job>,
     pub(crate) shares: Shares,
+    pub(crate) group: GroupNumber,
     pub(crate) owned: BTreeMap<Part, Owned>,
     pub(crate) events: VecDeque<Event>,
     pub(crate) tasks: Vec<Task>,
@@ -37,10 +38,13 @@ impl Worker {
         let plan = &world.plan;
         let mut dispatcher = Dispatcher::new(plan.limits, plan.kinds.iter().cloned());
         heed_pauses(&mut dispatcher, world);
+        let mut shares = Shares::new(plan.places);
+        let group = shares.add_group();
         Self {
             number,
             dispatcher,
-            shares: Shares::new(plan.places),
+            shares,
+            group,
             owned: BTreeMap::new(),
             events: VecDeque::new(),
             tasks: Vec::new(),
@@ -62,11 +66,15 @@ impl Worker {
     pub(crate) fn pump(&mut self, world: &mut World, is_by_time: bool) {
         let was_due = self.wake_ms.is_some_and(|at_ms| at_ms <= world.now_ms);
         let mut count = 0;
-        while let Some(start) = {
-            let leave = self.shares.leave();
+        loop {
+            let leave = self.shares.leave(self.group);
             let leave = if world.has(Bug::SharesIgnored) { Leave::ALL } else { leave };
-            self.dispatcher.next(world.now_ms, leave)
-        } {
+            let Some(start) = self.dispatcher.next(world.now_ms, leave) else {
+                if self.shares.wish(self.group, self.dispatcher.wants_alone()) {
+                    continue;
+                }
+                break;
+            };
             count += 1;
             if start.is_given_up {
                 self.give_up(start, world);
@@ -97,7 +105,7 @@ impl Worker {
 
     fn start(&mut self, start: Start<Job>, world: &mut World) {
         let Start { ticket, attempt, suspicion, item: job, .. } = start;
-        self.shares.take(ticket.is_critical());
+        self.shares.take(self.group, ticket.is_critical(), ticket.is_alone());
         let owned = self.owned.get(&job.part);
         let epoch = owned.map_or(0, |owned| owned.epoch);
         let is_accused = owned.is_some_and(|owned| owned.accused.contains(&job.offset));
@@ -117,7 +125,10 @@ impl Worker {
         };
         world.tell(|| format!("worker {} starts {task:?}", self.number));
         self.check_start(&task, world);
-        self.tasks.push(task);
+        self.tasks.push(task.clone());
+        if world.has(Bug::ProbeEndsEarly) && task.probe_since_ms.is_some() {
+            self.ended(&task, Outcome::Unavailable, world);
+        }
     }
 
     fn give_up(&mut self, start: Start<Job>, world: &mut World) {

@@ -111,7 +111,7 @@ impl Task {
 
     /// The stop has ended it.
     pub(crate) fn note_abandoned(&self, world: &mut World) {
-        if self.suspicion == Suspicion::Alone {
+        if self.suspicion != Suspicion::None {
             self.note(self.attempt - 1, false, None, world);
         }
     }
@@ -180,7 +180,7 @@ impl Task {
     fn after(&self, outcome: Outcome, world: &World) -> Stage {
         if world.has(Bug::ClaimApart) && outcome == Outcome::Done && self.stage == Stage::Run {
             Stage::Claim
-        } else if self.suspicion == Suspicion::Alone {
+        } else if self.suspicion != Suspicion::None {
             Stage::Clear(outcome)
         } else {
             Stage::Report(outcome)
@@ -229,7 +229,7 @@ impl Worker {
                     && task.probe_since_ms.is_some()
                     && matches!(outcome, Outcome::Fail | Outcome::AlreadyDone))
                 {
-                    self.shares.free(task.ticket.is_critical());
+                    self.shares.free(task.ticket.is_critical(), task.ticket.is_alone());
                     self.ended(&task, outcome, world);
                 }
                 self.pump(world, false);
@@ -237,7 +237,9 @@ impl Worker {
             Stage::Write => {
                 world.truth.ended(&task.job, task.epoch, Ending::Letter);
                 world.tell(|| format!("dead letter of {:?}", task.job));
-                task.stage = Stage::Settle(true);
+                // The acknowledgement was lost, and nobody looks whether it is there.
+                let is_again = world.has(Bug::LetterTwice) && world.chance(0.1);
+                task.stage = if is_again { Stage::Write } else { Stage::Settle(true) };
             }
             Stage::Postpone(attempts, at_ms) => {
                 if world.database.is_away {

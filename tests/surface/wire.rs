@@ -49,6 +49,8 @@ async fn java_reads_what_http_wrote_and_writes_what_runs() {
     let kafka = LocalKafka::start(settings, |_| {}).await.expect("Kafka starts");
     let options = Options {
         brokers: Some(kafka.bootstrap_servers().to_owned()),
+        // What events ask for would be among the records.
+        args: ["--groups", "email-workers"].map(str::to_owned).to_vec(),
         env: vec![("JOBGATE_PRODUCER".into(), "the-tests".into())],
         ..Options::default()
     };

@@ -52,8 +52,8 @@ pub enum Suspicion {
     /// Its partition was left without a word and it may have been running: its attempts are
     /// written down before they start.
     Watched,
-    /// A process has ended during an attempt that was written down: it runs alone. When it has
-    /// come through that, it is watched.
+    /// A process has ended during an attempt that was written down: it runs with no other beside
+    /// it in its process. When it has come through that, it is watched.
     Alone,
 }
 

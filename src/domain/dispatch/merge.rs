@@ -22,7 +22,7 @@ impl<T> Dispatcher<T> {
         let leader = start.ticket;
         let most = self.kinds.get(leader.type_index).map_or(1, |state| state.kind.merged_max);
         // An accused job has to show by itself what it does.
-        if most <= 1 || leader.is_alone {
+        if most <= 1 || start.suspicion == Suspicion::Alone {
             return start;
         }
         let Some(partition) = self.current_mut(leader.lane) else { return start };

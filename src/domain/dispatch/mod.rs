@@ -10,6 +10,7 @@
 //! dead letter; a job that ends the process is found out and does not end it for ever.
 
 mod job;
+mod judge;
 mod kind;
 mod lane;
 mod merge;
@@ -24,13 +25,12 @@ use std::sync::Arc;
 use super::offset_map::DoneRanges;
 use super::offsets::Progress;
 use super::outage::Outage;
-use super::retry::{LONG_WAIT, Order};
 
 pub use job::{Arrival, End, Joined, PartitionId, Past, Start, Suspicion, Ticket, Verdict};
 pub use kind::Kind;
 use kind::KindState;
 use lane::{Entry, Intake, LaneId, LaneRef, Partition, Phase};
-pub use shares::{Leave, Shares};
+pub use shares::{GroupNumber, Leave, Shares};
 pub use view::{JobView, View};
 
 /// How much a group may hold at once.
@@ -65,6 +65,8 @@ pub struct Dispatcher<T> {
     /// Lanes whose first record must run alone.
     alone: VecDeque<LaneRef>,
     is_one_alone: bool,
+    /// Whether the last answer was no since one must run alone and others run.
+    waits_to_be_alone: bool,
     running: usize,
     waiting_bytes: usize,
     generation: u64,
@@ -90,6 +92,7 @@ impl<T> Dispatcher<T> {
             delayed: BinaryHeap::new(),
             alone: VecDeque::new(),
             is_one_alone: false,
+            waits_to_be_alone: false,
             running: 0,
             waiting_bytes: 0,
             generation: 0,
@@ -243,19 +246,26 @@ impl<T> Dispatcher<T> {
 
     /// The next attempt to start, if one may start now. Call it until it says no.
     pub fn next(&mut self, now_ms: i64, leave: Leave) -> Option<Start<T>> {
-        if self.is_stopping || self.is_one_alone || self.running >= self.limits.running {
+        self.waits_to_be_alone = false;
+        if self.is_stopping || self.is_one_alone {
             return None;
         }
         self.asked_ms = now_ms;
         self.wake_delayed(now_ms);
-        if let Some((lane, is_probe, is_critical)) = self.next_alone(now_ms) {
-            if !leave.alone || !leave.for_type(is_critical) || self.running > 0 {
+        if let Some((lane, is_probe, is_given_up)) = self.next_alone(now_ms) {
+            // One that is given up does not run.
+            let may_start = is_given_up || (leave.alone && self.running == 0);
+            if !may_start {
                 // The others wait for it: so it comes to run alone.
                 self.alone.push_front(lane);
+                self.waits_to_be_alone = true;
                 return None;
             }
-            self.is_one_alone = true;
+            self.is_one_alone = !is_given_up;
             return self.start(lane, now_ms, is_probe);
+        }
+        if self.running >= self.limits.running {
+            return None;
         }
         let count = self.kinds.len();
         // The types take turns, so that a busy one cannot keep the others waiting.
@@ -269,6 +279,11 @@ impl<T> Dispatcher<T> {
         None
     }
 
+    /// Whether one must run alone, and does or would if nothing else ran in the process.
+    pub fn wants_alone(&self) -> bool {
+        self.waits_to_be_alone || (self.is_one_alone && !self.is_stopping)
+    }
+
     fn wake_delayed(&mut self, now_ms: i64) {
         while self.delayed.peek().is_some_and(|Reverse((due_ms, _))| *due_ms <= now_ms) {
             let Some(Reverse((_, lane))) = self.delayed.pop() else { break };
@@ -279,21 +294,22 @@ impl<T> Dispatcher<T> {
         }
     }
 
-    /// A lane whose first record must run alone, whether it does so as a probe, and whether its
-    /// type is critical.
+    /// A lane whose first record must run alone, whether it does so as a probe, and whether it is
+    /// given up instead.
     fn next_alone(&mut self, now_ms: i64) -> Option<(LaneRef, bool, bool)> {
         let mut left = self.alone.len();
         while left > 0 {
             left -= 1;
             let lane = self.alone.pop_front()?;
-            let Some((_, index)) = self.first_of(lane) else { continue };
+            let Some((entry, index)) = self.first_of(lane) else { continue };
+            let is_given_up = entry.is_given_up;
             let state = self.kinds.get(index)?;
             let Some(is_probe) = state.gate(now_ms) else {
                 // The others need not wait for an outage of its type.
                 self.alone.push_back(lane);
                 continue;
             };
-            return Some((lane, is_probe, state.kind.is_critical));
+            return Some((lane, is_probe, is_given_up));
         }
         None
     }
@@ -324,7 +340,7 @@ impl<T> Dispatcher<T> {
         let state = self.kinds.get_mut(type_index)?;
         state.started(entry.prefix);
         let probe = if is_probe { state.breaker.probe_started() } else { None };
-        let is_alone = entry.suspicion == Suspicion::Alone;
+        let is_alone = entry.suspicion == Suspicion::Alone && !entry.is_given_up;
         let start = Start {
             attempt: entry.attempts + 1,
             suspicion: entry.suspicion,
@@ -343,134 +359,6 @@ impl<T> Dispatcher<T> {
             also: Vec::new(),
         };
         Some(self.join(start, now_ms))
-    }
-
-    /// An attempt has ended. `jitter` in `0.0..=1.0` varies the wait before the next one. Of one
-    /// that others have joined, their ends come before its own.
-    pub fn ended(&mut self, ticket: &Ticket, end: End<'_>, now_ms: i64, jitter: f64) -> Verdict {
-        if ticket.is_alone {
-            self.is_one_alone = false;
-        }
-        if !ticket.is_joined {
-            self.running = self.running.saturating_sub(1);
-            if let Some(state) = self.kinds.get_mut(ticket.type_index) {
-                state.ended(ticket.prefix);
-            }
-        }
-        let verdict = self.judge(ticket, end, now_ms, jitter);
-        match verdict {
-            Verdict::Finished { .. } => self.finish(ticket),
-            // A record that is being put away keeps its partition busy, so that a rebalance
-            // waits for the dead letter instead of writing a second one.
-            Verdict::DeadLetter { .. } | Verdict::Postpone { .. } | Verdict::Stale => {}
-            Verdict::RetryAt { .. } | Verdict::Paused { .. } => {
-                self.acquit(ticket);
-                self.quieten(ticket);
-                if !ticket.is_joined {
-                    self.make_ready(ticket.lane);
-                }
-            }
-        }
-        verdict
-    }
-
-    fn judge(&mut self, ticket: &Ticket, end: End<'_>, now_ms: i64, jitter: f64) -> Verdict {
-        let Some(state) = self.kinds.get_mut(ticket.type_index) else { return Verdict::Stale };
-        let partition = self.partitions.get_mut(ticket.lane.slot).and_then(Option::as_mut);
-        let lane = partition
-            .filter(|partition| partition.generation == ticket.lane.generation)
-            .and_then(|partition| partition.lanes.get_mut(&ticket.lane.id));
-        let Some(entry) = lane.and_then(|lane| lane.entry_mut(ticket.offset)) else {
-            state.breaker.probe_was_void(ticket.probe, now_ms);
-            return Verdict::Stale;
-        };
-        match end {
-            End::Done => Verdict::Finished { outage_over: state.breaker.succeeded(now_ms) },
-            End::Passed => {
-                state.breaker.probe_was_void(ticket.probe, now_ms);
-                Verdict::Finished { outage_over: None }
-            }
-            End::Fail => {
-                state.breaker.probe_was_void(ticket.probe, now_ms);
-                entry.phase = Phase::Leaving;
-                // One that was given up has not run once more.
-                let attempts = entry.attempts + 1;
-                Verdict::DeadLetter { attempts: attempts.min(state.kind.retry.attempts) }
-            }
-            End::Unavailable(failure) => {
-                entry.wait_for_dependency(failure);
-                let is_news = state.breaker.failed(ticket.probe, &failure.message, now_ms);
-                Verdict::Paused { is_news }
-            }
-            End::Retry(failure) => {
-                let retry = state.kind.retry;
-                entry.attempts = (entry.attempts + 1).min(retry.attempts);
-                let attempts = entry.attempts;
-                let before_ms = entry.started_ms.map_or(now_ms, |(before_ms, _)| before_ms);
-                if retry.allows_another(attempts) {
-                    if state.breaker.is_probe(ticket.probe) {
-                        state.breaker.failed(ticket.probe, &failure.message, now_ms);
-                    }
-                    let wait = retry.wait_after(attempts, jitter);
-                    let at_ms = now_ms + i64::try_from(wait.as_millis()).unwrap_or(i64::MAX / 2);
-                    let is_long = wait > LONG_WAIT;
-                    if is_long && retry.order == Order::Relaxed {
-                        entry.phase = Phase::Leaving;
-                        return Verdict::Postpone { at_ms, attempts };
-                    }
-                    entry.phase = Phase::RetryAt(at_ms);
-                    entry.last_error = Some(Box::new(failure.clone()));
-                    Verdict::RetryAt { at_ms, attempts, is_long }
-                } else if state.breaker.succeeded_since(before_ms) {
-                    state.breaker.probe_was_void(ticket.probe, now_ms);
-                    entry.phase = Phase::Leaving;
-                    Verdict::DeadLetter { attempts }
-                } else {
-                    // Nobody has succeeded since this job's attempt before this one: it may
-                    // well be the dependency. The job goes behind the others, so that the next
-                    // probe is another one, and is judged when one of them succeeds.
-                    entry.wait_for_dependency(failure);
-                    let is_news = state.breaker.failed(ticket.probe, &failure.message, now_ms);
-                    Verdict::Paused { is_news }
-                }
-            }
-        }
-    }
-
-    /// The record of this attempt has been put away: its dead letter is acknowledged, or the
-    /// row that brings it back is committed. Returns whether the partition is still this
-    /// worker's.
-    pub fn settled(&mut self, ticket: &Ticket) -> bool {
-        self.finish(ticket);
-        self.is_current(ticket.lane)
-    }
-
-    /// It has run alone, and the process is still there. It goes back among the others, whose
-    /// turn comes before its own: it must not be the only probe of its type.
-    fn acquit(&mut self, ticket: &Ticket) {
-        let Some(partition) = self.current_mut(ticket.lane).filter(|_| ticket.is_alone) else {
-            return;
-        };
-        if let Some(lane) = partition.lanes.get_mut(&ticket.lane.id) {
-            lane.first.suspicion = Suspicion::Watched;
-        }
-    }
-
-    fn quieten(&mut self, ticket: &Ticket) {
-        if let Some(partition) = self.current_mut(ticket.lane) {
-            partition.busy = partition.busy.saturating_sub(1);
-        }
-    }
-
-    fn finish(&mut self, ticket: &Ticket) {
-        self.quieten(ticket);
-        let Some(partition) = self.current_mut(ticket.lane) else { return };
-        partition.offsets.finished(ticket.offset);
-        let (freed_bytes, may_go_on) = partition.remove(ticket.lane.id, ticket.offset);
-        self.waiting_bytes = self.waiting_bytes.saturating_sub(freed_bytes);
-        if may_go_on {
-            self.make_ready(ticket.lane);
-        }
     }
 
     fn partition(&self, id: &PartitionId) -> Option<&Partition<T>> {
@@ -568,6 +456,8 @@ impl<T> Dispatcher<T> {
     }
 }
 
+#[cfg(test)]
+mod alone_test;
 #[cfg(test)]
 mod merge_test;
 #[cfg(test)]

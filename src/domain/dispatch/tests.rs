@@ -1,5 +1,5 @@
 use super::super::handler::Failure;
-use super::super::retry::RetryPolicy;
+use super::super::retry::{Order, RetryPolicy};
 use super::*;
 
 pub(super) const NOW: i64 = 1_000_000;

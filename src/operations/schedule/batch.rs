@@ -41,6 +41,8 @@ pub(super) struct Ended {
 /// Rows to be sent.
 pub(super) struct Batch<'a> {
     sender: &'a Sender,
+    /// Under which name they are held.
+    holder: &'a str,
     /// Those that have not begun, by lane.
     waiting: HashMap<Uuid, VecDeque<DueRow>>,
     /// Those that have, with their failures before.
@@ -59,12 +61,12 @@ struct Begun {
 
 impl<'a> Batch<'a> {
     /// These rows, in the order they are due.
-    pub(super) fn new(sender: &'a Sender, rows: Vec<DueRow>) -> Self {
+    pub(super) fn new(sender: &'a Sender, holder: &'a str, rows: Vec<DueRow>) -> Self {
         let mut waiting: HashMap<Uuid, VecDeque<DueRow>> = HashMap::new();
         for row in rows {
             waiting.entry(row.record.lane()).or_default().push_back(row);
         }
-        Self { sender, waiting, under_way: HashMap::new(), done: Ended::default() }
+        Self { sender, holder, waiting, under_way: HashMap::new(), done: Ended::default() }
     }
 
     /// Sends them. After the stop nothing begins any more.
@@ -155,9 +157,10 @@ impl<'a> Batch<'a> {
         });
     }
 
-    async fn hold(&self) {
-        let Sender { store, clock, instance, .. } = self.sender;
-        if let Err(error) = store.hold_due(instance, clock.now_ms(), LEASE_TERM).await {
+    /// Keeps the rows for another while.
+    pub(super) async fn hold(&self) {
+        let Sender { store, clock, .. } = self.sender;
+        if let Err(error) = store.hold_due(self.holder, clock.now_ms(), LEASE_TERM).await {
             tracing::warn!(%error, "jobs that are due may be sent by another instance too");
         }
     }

@@ -1,6 +1,7 @@
 //! Send what is due: every instance looks, and each row is taken by one of them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -43,7 +44,8 @@ pub struct Sender {
     pub(super) clock: SharedClock,
     pub(super) counters: Arc<Counters>,
     /// Names this instance among all.
-    pub(super) instance: String,
+    instance: String,
+    batches: AtomicU64,
 }
 
 /// What came of a look.
@@ -65,7 +67,8 @@ impl Sender {
         counters: Arc<Counters>,
         instance: &str,
     ) -> Self {
-        Self { store, producer, clock, counters, instance: instance.to_owned() }
+        let (instance, batches) = (instance.to_owned(), AtomicU64::new(0));
+        Self { store, producer, clock, counters, instance, batches }
     }
 
     /// Sends until stopped. Rows that are under way then have a moment; the others are given
@@ -74,7 +77,7 @@ impl Sender {
         let mut wait = WAIT_FIRST;
         while !stop.is_cancelled() {
             self.store.bell().listen();
-            let until_ms = match self.look(&stop).await {
+            let until_ms = match self.look_at(self.clock.now_ms(), &stop).await {
                 Ok(Look::More) => {
                     wait = WAIT_FIRST;
                     continue;
@@ -107,8 +110,7 @@ impl Sender {
         }
     }
 
-    async fn look(&self, stop: &CancellationToken) -> Result<Look, StoreError> {
-        let now_ms = self.clock.now_ms();
+    async fn look_at(&self, now_ms: i64, stop: &CancellationToken) -> Result<Look, StoreError> {
         let next_look_ms = now_ms.saturating_add(millis(LOOK_EVERY));
         // What nobody has taken can still be cancelled.
         if self.producer.is_away() {
@@ -120,23 +122,37 @@ impl Sender {
             Some(_) => {}
         }
         let begun = Instant::now();
-        let rows = self.store.claim_due(&self.instance, now_ms, LIMITS).await?;
+        let holder = self.next_holder();
+        let rows = self.store.claim_due(&holder, now_ms, LIMITS).await?;
         if rows.is_empty() {
-            // Others hold what comes before.
-            return Ok(Look::Until(next_look_ms));
+            // Others hold what comes before. That is no reason for the rest to be late.
+            let later_ms = self.store.next_due_later(now_ms).await?;
+            return Ok(Look::Until(later_ms.map_or(next_look_ms, |at_ms| at_ms.min(next_look_ms))));
         }
-        Ok(self.send(rows, begun, stop).await)
+        Ok(self.send(&holder, rows, begun, stop).await)
     }
 
-    async fn send(&self, rows: Vec<DueRow>, begun: Instant, stop: &CancellationToken) -> Look {
+    /// Each batch has a name of its own. Rows that were taken although the database did not say
+    /// so are nobody's, and no later batch keeps them for itself.
+    fn next_holder(&self) -> String {
+        format!("{}/{}", self.instance, self.batches.fetch_add(1, Ordering::Relaxed))
+    }
+
+    async fn send(
+        &self,
+        holder: &str,
+        rows: Vec<DueRow>,
+        begun: Instant,
+        stop: &CancellationToken,
+    ) -> Look {
         let count = u32::try_from(rows.len()).unwrap_or(u32::MAX);
-        let ended = Batch::new(self, rows).send(stop).await;
+        let ended = Batch::new(self, holder, rows).send(stop).await;
         tracing::debug!(
             sent = ended.sent.len(),
             given_back = ended.given_back.len(),
             "jobs that were due"
         );
-        self.settle(&ended, stop).await;
+        self.settle(holder, &ended, stop).await;
         if ended.is_kafka_in_trouble {
             return Look::Trouble;
         }
@@ -150,11 +166,11 @@ impl Sender {
 
     /// Writes down what became of the rows, and tries until the database has it or the stop
     /// comes: then they are sent once more when their lease is over.
-    async fn settle(&self, ended: &Ended, stop: &CancellationToken) {
+    async fn settle(&self, holder: &str, ended: &Ended, stop: &CancellationToken) {
         let Ended { sent, given_back, .. } = ended;
         loop {
             let now_ms = self.clock.now_ms();
-            match self.store.settle_due(&self.instance, now_ms, sent, given_back).await {
+            match self.store.settle_due(holder, now_ms, sent, given_back).await {
                 Ok(()) => return,
                 Err(error) => tracing::warn!(
                     %error,
@@ -198,18 +214,63 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_stop_gives_back_what_was_not_sent() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Database::Sqlite(dir.path().join("t.db")).open().await.unwrap();
-        // It takes the connection and says nothing, so that Kafka is not known to be away.
-        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// A sender to a Kafka that takes the connection and says nothing, so that it is not known to
+    /// be away.
+    async fn sender(dir: &std::path::Path, silent: &std::net::TcpListener) -> Sender {
+        let store = Database::Sqlite(dir.join("t.db")).open().await.unwrap();
         let brokers = silent.local_addr().unwrap().to_string();
         let clock: SharedClock = Arc::new(SystemClock);
         let settings = KafkaSettings { brokers, properties: Vec::new() };
         let producer = Producer::new(settings, Arc::clone(&clock)).unwrap();
-        let counters = Arc::new(Counters::new([]));
-        let sender = Sender::new(store.clone(), producer, Arc::clone(&clock), counters, "a");
+        Sender::new(store, producer, clock, Arc::new(Counters::new([])), "a")
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_takes_its_time_keeps_its_own_rows_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let sender = sender(dir.path(), &silent).await;
+        let (store, one) = (sender.store.clone(), ClaimLimits { rows: 1, ..LIMITS });
+        for number in [1, 2] {
+            store.schedule(&ScheduledRecord { key: None, ..due(number) }).await.unwrap();
+        }
+        // Of the first one nobody here knows: the answer of the database was lost.
+        let long_ago_ms = sender.clock.now_ms() - millis(LEASE_TERM);
+        store.claim_due(&sender.next_holder(), long_ago_ms, one).await.unwrap();
+        let holder = sender.next_holder();
+        let rows = store.claim_due(&holder, long_ago_ms, LIMITS).await.unwrap();
+        Batch::new(&sender, &holder, rows).hold().await;
+        let taken = store.claim_due("b", sender.clock.now_ms(), LIMITS).await.unwrap();
+        let ids: Vec<u128> = taken.iter().map(|row| row.record.id.as_u128()).collect();
+        assert_eq!(ids, [1], "its time is over");
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_held_back_makes_no_other_late() {
+        let dir = tempfile::tempdir().unwrap();
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let sender = sender(dir.path(), &silent).await;
+        let (store, one) = (sender.store.clone(), ClaimLimits { rows: 1, ..LIMITS });
+        let now_ms = sender.clock.now_ms();
+        for number in [1, 2] {
+            store.schedule(&due(number)).await.unwrap();
+        }
+        store.claim_due("b", now_ms, one).await.unwrap();
+        // Further away than anybody sleeps, and then nearer.
+        for (number, due_ms) in [(3, now_ms + 60_000), (4, now_ms + 500)] {
+            let other = ScheduledRecord { key: None, due_ms, ..due(number) };
+            store.schedule(&other).await.unwrap();
+        }
+        let look = sender.look_at(now_ms, &CancellationToken::new()).await.unwrap();
+        assert!(matches!(look, Look::Until(at_ms) if at_ms == now_ms + 500));
+    }
+
+    #[tokio::test]
+    async fn a_stop_gives_back_what_was_not_sent() {
+        let dir = tempfile::tempdir().unwrap();
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let sender = sender(dir.path(), &silent).await;
+        let (store, clock) = (sender.store.clone(), Arc::clone(&sender.clock));
         for number in [1, 2] {
             store.schedule(&due(number)).await.unwrap();
         }

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::{bytes, decoded_headers, retry, uuid};
 use crate::domain::clock::millis;
 use crate::domain::scheduled::ScheduledRecord;
+use crate::store::limited::OpenTransaction;
 use crate::store::{Store, StoreError};
 
 /// Who takes rows takes this first: one instance after the other sees what the others hold.
@@ -77,11 +78,22 @@ pub struct GivenBack {
 impl Store {
     /// When the first row is due that nobody holds; it may be past.
     pub async fn next_due(&self, now_ms: i64) -> Result<Option<i64>, StoreError> {
+        self.first_due(now_ms, i64::MIN).await
+    }
+
+    /// The same of those that are not due yet.
+    pub async fn next_due_later(&self, now_ms: i64) -> Result<Option<i64>, StoreError> {
+        self.first_due(now_ms, now_ms).await
+    }
+
+    async fn first_due(&self, now_ms: i64, after_ms: i64) -> Result<Option<i64>, StoreError> {
         let row = sqlx::query(
-            "SELECT due_ms FROM schedule WHERE state = 'waiting' AND held_until_ms <= $1
+            "SELECT due_ms FROM schedule
+             WHERE state = 'waiting' AND held_until_ms <= $1 AND due_ms > $2
              ORDER BY due_ms, id LIMIT 1",
         )
         .bind(now_ms)
+        .bind(after_ms)
         .fetch_optional(&self.reader)
         .await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?)
@@ -96,16 +108,7 @@ impl Store {
         limits: ClaimLimits,
     ) -> Result<Vec<DueRow>, StoreError> {
         let mut transaction = self.writer.begin().await?;
-        sqlx::query(
-            "INSERT INTO leases (name, holder, expires_at_ms) VALUES ($1, $2, $3)
-             ON CONFLICT (name) DO UPDATE
-             SET holder = excluded.holder, expires_at_ms = excluded.expires_at_ms",
-        )
-        .bind(TURN)
-        .bind(holder)
-        .bind(now_ms)
-        .execute(&mut *transaction)
-        .await?;
+        take_turn(&mut transaction, holder, now_ms).await?;
         let mut rows = Vec::new();
         let mut behind = Some((i64::MIN, String::new()));
         for _ in 0..PAGES_MAX {
@@ -149,14 +152,9 @@ impl Store {
         now_ms: i64,
         term: Duration,
     ) -> Result<(), StoreError> {
-        sqlx::query(
-            "UPDATE schedule SET held_until_ms = $1 WHERE holder = $2 AND state = 'waiting'",
-        )
-        .bind(now_ms.saturating_add(millis(term)))
-        .bind(holder)
-        .execute(&self.writer)
-        .await?;
-        Ok(())
+        let mut transaction = self.writer.begin().await?;
+        hold(&mut transaction, holder, now_ms, term).await?;
+        Ok(transaction.commit().await?)
     }
 
     /// Writes down what became of rows that this instance held. What was sent is sent, whoever
@@ -169,56 +167,112 @@ impl Store {
         given_back: &[GivenBack],
     ) -> Result<(), StoreError> {
         let mut transaction = self.writer.begin().await?;
-        for some in sent.chunks(SETTLED_AT_ONCE) {
-            let mut query = sqlx::query(SENT.as_str()).bind(now_ms);
-            for index in 0..SETTLED_AT_ONCE {
-                let row = some.get(index);
-                query = query
-                    .bind(row.map(|row| row.id.to_string()))
-                    .bind(row.map_or(0, |row| i64::from(row.partition)))
-                    .bind(row.map_or(0, |row| row.offset));
-            }
-            query.execute(&mut *transaction).await?;
-        }
-        for some in given_back.chunks(SETTLED_AT_ONCE) {
-            let mut query = sqlx::query(GIVEN_BACK.as_str()).bind(holder);
-            for index in 0..SETTLED_AT_ONCE {
-                let row = some.get(index);
-                query = query
-                    .bind(row.map(|row| row.id.to_string()))
-                    .bind(row.map_or(0, |row| row.not_before_ms))
-                    .bind(row.map_or(0, |row| i64::from(row.is_doubtful)))
-                    .bind(row.map_or(0, |row| i64::from(row.has_failed)));
-            }
-            query.execute(&mut *transaction).await?;
-        }
-        transaction.commit().await?;
-        Ok(())
+        settle(&mut transaction, holder, now_ms, sent, given_back).await?;
+        Ok(transaction.commit().await?)
     }
 }
 
+/// Waits for those who take rows, or change who holds some, and keeps others waiting until the
+/// transaction ends. On PostgreSQL a statement that selects rows sees what was there when it
+/// began, and those that it then changes as they are by then: a row whose lease was renewed
+/// between the two would be left out, and the one behind it would be taken past it.
+async fn take_turn(
+    transaction: &mut OpenTransaction,
+    holder: &str,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO leases (name, holder, expires_at_ms) VALUES ($1, $2, $3)
+         ON CONFLICT (name) DO UPDATE
+         SET holder = excluded.holder, expires_at_ms = excluded.expires_at_ms",
+    )
+    .bind(TURN)
+    .bind(holder)
+    .bind(now_ms)
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn hold(
+    transaction: &mut OpenTransaction,
+    holder: &str,
+    now_ms: i64,
+    term: Duration,
+) -> Result<(), StoreError> {
+    take_turn(transaction, holder, now_ms).await?;
+    sqlx::query("UPDATE schedule SET held_until_ms = $1 WHERE holder = $2 AND state = 'waiting'")
+        .bind(now_ms.saturating_add(millis(term)))
+        .bind(holder)
+        .execute(transaction)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn settle(
+    transaction: &mut OpenTransaction,
+    holder: &str,
+    now_ms: i64,
+    sent: &[SentRow],
+    given_back: &[GivenBack],
+) -> Result<(), StoreError> {
+    if !given_back.is_empty() {
+        take_turn(transaction, holder, now_ms).await?;
+    }
+    for some in sent.chunks(SETTLED_AT_ONCE) {
+        let mut query = sqlx::query(SENT.as_str()).bind(now_ms);
+        for index in 0..SETTLED_AT_ONCE {
+            let row = some.get(index);
+            query = query
+                .bind(row.map(|row| row.id.to_string()))
+                .bind(row.map_or(0, |row| i64::from(row.partition)))
+                .bind(row.map_or(0, |row| row.offset));
+        }
+        query.execute(&mut *transaction).await?;
+    }
+    for some in given_back.chunks(SETTLED_AT_ONCE) {
+        let mut query = sqlx::query(GIVEN_BACK.as_str()).bind(holder);
+        for index in 0..SETTLED_AT_ONCE {
+            let row = some.get(index);
+            query = query
+                .bind(row.map(|row| row.id.to_string()))
+                .bind(row.map_or(0, |row| row.not_before_ms))
+                .bind(row.map_or(0, |row| i64::from(row.is_doubtful)))
+                .bind(row.map_or(0, |row| i64::from(row.has_failed)));
+        }
+        query.execute(&mut *transaction).await?;
+    }
+    Ok(())
+}
+
 /// Takes rows of one page, behind a row and in the order of (due, id).
+///
+/// Written so that no guess of PostgreSQL's can spoil it. Where many rows have come since it last
+/// counted them, it takes it that one waits: it would work out what is free anew for each, and look
+/// at every row for each of its key. So the parts are materialised; `OFFSET 0` keeps the look at
+/// the earlier ones of a key a look into the index; and a `CASE` hides from it that only rows that
+/// wait are wanted, so that it finds them by their id.
 const CLAIM: &str = "
+    WITH free AS MATERIALIZED (
+        SELECT d.id, d.due_ms, d.size_bytes
+        FROM (
+            SELECT id, lane, due_ms, size_bytes FROM schedule
+            WHERE state = 'waiting' AND due_ms <= $3 AND held_until_ms <= $3
+              AND (due_ms > $4 OR (due_ms = $4 AND id > $5))
+            ORDER BY due_ms, id LIMIT $6) AS d
+        WHERE NOT EXISTS (
+            SELECT 1 FROM schedule e
+            WHERE e.state = 'waiting' AND e.lane = d.lane AND e.held_until_ms > $3
+              AND (e.due_ms < d.due_ms OR (e.due_ms = d.due_ms AND e.id < d.id))
+            LIMIT 1 OFFSET 0)
+        ORDER BY d.due_ms, d.id LIMIT $7),
+    taken AS MATERIALIZED (
+        SELECT id, SUM(size_bytes) OVER (ORDER BY due_ms, id) - size_bytes AS before FROM free)
     UPDATE schedule
     SET holder = $1, held_until_ms = $2,
         is_doubtful = CASE WHEN holder IS NULL THEN is_doubtful ELSE 1 END
-    WHERE id IN (
-        SELECT id FROM (
-            SELECT id, SUM(size_bytes) OVER (ORDER BY due_ms, id) - size_bytes AS before
-            FROM (
-                SELECT d.id, d.due_ms, d.size_bytes
-                FROM (
-                    SELECT id, lane, due_ms, size_bytes FROM schedule
-                    WHERE state = 'waiting' AND due_ms <= $3 AND held_until_ms <= $3
-                      AND (due_ms > $4 OR (due_ms = $4 AND id > $5))
-                    ORDER BY due_ms, id LIMIT $6) AS d
-                WHERE NOT EXISTS (
-                    SELECT 1 FROM schedule e
-                    WHERE e.state = 'waiting' AND e.lane = d.lane AND e.held_until_ms > $3
-                      AND (e.due_ms < d.due_ms OR (e.due_ms = d.due_ms AND e.id < d.id)))
-                ORDER BY d.due_ms, d.id LIMIT $7) AS free) AS counted
-        WHERE before < $8)
-      AND state = 'waiting' AND held_until_ms <= $3
+    WHERE id IN (SELECT id FROM taken WHERE before < $8)
+      AND CASE WHEN state = 'waiting' AND held_until_ms <= $3 THEN 1 ELSE 0 END = 1
     RETURNING id, message_id, type_name, producer, topic, record_key, record_value, headers,
         due_ms, created_at_ms, failures, retry_group, retry_partition, retry_offset,
         retry_attempt";
@@ -236,7 +290,7 @@ static SENT: LazyLock<String> = LazyLock::new(|| {
              receipt_offset = v.column3, holder = NULL, held_until_ms = 0, is_doubtful = 0,
              record_value = NULL, headers = '[]'",
         &["TEXT", "BIGINT", "BIGINT"],
-        "schedule.id = v.column1 AND schedule.state = 'waiting'",
+        "schedule.id = v.column1 AND CASE WHEN schedule.state = 'waiting' THEN 1 ELSE 0 END = 1",
     )
 });
 

@@ -19,6 +19,8 @@ on_both_databases! {
     a_key_that_is_held_back_does_not_hold_back_the_others,
     a_row_is_either_cancelled_or_taken,
     what_a_holder_gave_back_can_be_cancelled_and_what_it_left_cannot,
+    a_lease_that_is_renewed_while_another_takes_rows_lets_none_past,
+    a_row_that_is_given_back_while_another_takes_rows_lets_none_past,
     what_was_sent_is_sent_whoever_holds_it_by_now,
     many_rows_are_settled_at_once,
     a_producer_cancels_its_own_alone,
@@ -238,6 +240,43 @@ async fn what_a_holder_gave_back_can_be_cancelled_and_what_it_left_cannot(store:
     }
 }
 
+/// Two rows of a key, of which "slow" has the first, under a lease that is over at this time.
+const OVER: i64 = NOW + 10_001;
+
+async fn first_of_two_is_held(store: &Store) {
+    schedule(store, [job(1, "k", NOW), job(2, "k", NOW)]).await;
+    let one = ClaimLimits { rows: 1, ..LIMITS };
+    assert_eq!(store.claim_due("slow", NOW, one).await.unwrap().len(), 1);
+}
+
+/// What "other" takes that has begun to before `transaction` is committed.
+async fn taken_meanwhile(
+    store: &Store,
+    transaction: crate::store::limited::Transaction,
+) -> Vec<u128> {
+    let taking = take(store, "other", OVER);
+    tokio::pin!(taking);
+    let begun = tokio::time::timeout(Duration::from_millis(300), &mut taking).await;
+    assert!(begun.is_err(), "it waits for the one before");
+    transaction.commit().await.unwrap();
+    taking.await
+}
+
+async fn a_lease_that_is_renewed_while_another_takes_rows_lets_none_past(store: Store) {
+    first_of_two_is_held(&store).await;
+    let mut transaction = store.writer.begin().await.unwrap();
+    sending::hold(&mut transaction, "slow", OVER, LIMITS.term).await.unwrap();
+    assert_eq!(taken_meanwhile(&store, transaction).await, [0; 0], "the second follows the first");
+}
+
+async fn a_row_that_is_given_back_while_another_takes_rows_lets_none_past(store: Store) {
+    first_of_two_is_held(&store).await;
+    let mut transaction = store.writer.begin().await.unwrap();
+    let failed = GivenBack { not_before_ms: OVER + 1_000, has_failed: true, ..given_back(1) };
+    sending::settle(&mut transaction, "slow", OVER, &[], &[failed]).await.unwrap();
+    assert_eq!(taken_meanwhile(&store, transaction).await, [0; 0], "the second follows the first");
+}
+
 async fn what_was_sent_is_sent_whoever_holds_it_by_now(store: Store) {
     schedule(&store, [job(1, "1", NOW), job(2, "2", NOW)]).await;
     assert_eq!(take(&store, "slow", NOW).await, [1, 2]);
@@ -256,6 +295,8 @@ async fn what_was_sent_is_sent_whoever_holds_it_by_now(store: Store) {
 }
 
 async fn many_rows_are_settled_at_once(store: Store) {
+    // Written one by one, and so many that PostgreSQL, which has not counted them yet, once took
+    // longer to take them than a statement may.
     schedule(&store, (0..250).map(|n| job(n, &n.to_string(), NOW))).await;
     assert_eq!(take(&store, "a", NOW).await.len(), 250);
     let sent: Vec<SentRow> = (0..150_u128)

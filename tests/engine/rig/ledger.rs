@@ -83,6 +83,17 @@ pub(crate) async fn attempts_ever(pool: &PgPool) -> i64 {
     count(pool, "SELECT count(*) FROM attempts_noted").await
 }
 
+/// Attempts, by their number, that were ever written down before they started.
+pub(crate) async fn noted_starts(pool: &PgPool, id: Uuid) -> Vec<i64> {
+    sqlx::query_scalar(
+        "SELECT attempts FROM attempts_noted WHERE message_id = $1 AND is_open = 1 ORDER BY id",
+    )
+    .bind(id.to_string())
+    .fetch_all(pool)
+    .await
+    .expect("the notes")
+}
+
 async fn count(pool: &PgPool, sql: &'static str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(pool).await.expect("a count")
 }
