@@ -52,6 +52,9 @@ CREATE TABLE waitlist_users (
     verified_at_ms          BIGINT,
     -- What the link to confirm the address carries.
     verification_token      TEXT   NOT NULL,
+    -- 1: gets no mail that the user did not ask for (position-update, milestone). Written by
+    -- whoever serves the page that these mails name in List-Unsubscribe.
+    unsubscribed            BIGINT NOT NULL DEFAULT 0,
     source                  TEXT   NOT NULL,
     ip_address              TEXT,
     user_agent              TEXT,
@@ -97,20 +100,24 @@ CREATE INDEX event_records_by_hour ON event_records (campaign_id, hour_ms);
 CREATE UNIQUE INDEX event_records_by_email ON event_records (campaign_id, email_key)
     WHERE email_key IS NOT NULL;
 
--- Every mail that went out, and every one that was not to.
+-- Every mail that went out, and every one that was not to. A job has a row for each scope that
+-- it is claimed in: a replay that has the effects again sends its mail once more.
 CREATE TABLE sent_emails (
-    message_id  TEXT   PRIMARY KEY,
+    scope       TEXT   NOT NULL,
+    message_id  TEXT   NOT NULL,
     campaign_id TEXT   NOT NULL,
     user_id     TEXT   NOT NULL,
     -- verification, welcome, position-update, reward-earned or milestone.
     kind        TEXT   NOT NULL,
     -- sent or skipped.
     outcome     TEXT   NOT NULL,
-    -- Why it was skipped.
+    -- Why it was skipped: removed, blocked, already_verified or unsubscribed.
     reason      TEXT,
+    -- Whom it was sent to.
     recipient   TEXT,
     at_ms       BIGINT NOT NULL,
-    hour_ms     BIGINT NOT NULL
+    hour_ms     BIGINT NOT NULL,
+    PRIMARY KEY (scope, message_id)
 );
 
 CREATE INDEX sent_emails_by_hour ON sent_emails (campaign_id, hour_ms);

@@ -1,5 +1,6 @@
 //! jobgate's own pool at work on the jobs of a type, and what it takes until so many have ended.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use futures_util::future::BoxFuture;
 use jobgate::domain::counters::Counters;
 use jobgate::domain::handler::{Handler, Job, Outcome};
 use jobgate::domain::snapshot::Board;
-use jobgate::operations::{AttemptLog, PauseWatch, Schedule, Undertaker};
+use jobgate::operations::{AttemptLog, PauseWatch, Quarantines, Schedule, Undertaker};
 use jobgate::store::Store;
 use jobgate::worker::{Handlers, Pool, PoolSettings, Slots, WorkerParts};
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,13 @@ impl Running {
         let catalog = Arc::new((jobs.job_type.catalog)(group));
         let dlq_topic = catalog.dead_letters().name.clone();
         let counters = Arc::new(Counters::new(catalog.iter().map(|t| t.name.as_str())));
+        let quarantines = Quarantines::open(
+            store.clone(),
+            Arc::clone(&catalog),
+            HashSet::new(),
+            Arc::default(),
+            Arc::clone(&jobs.clock),
+        );
         let parts = WorkerParts {
             kafka: jobs.kafka.clone(),
             handlers: Arc::new(Handlers::from([(jobs.job_type.name.to_owned(), handler)])),
@@ -63,6 +71,7 @@ impl Running {
                 Arc::clone(&jobs.clock),
                 "bench",
             ),
+            quarantines: quarantines.await.expect("the quarantines of keys"),
             attempts: AttemptLog::new(store, Arc::clone(&jobs.clock)),
             slots: Slots::new(places),
             board: Board::default(),

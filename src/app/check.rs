@@ -5,6 +5,7 @@
 use std::fmt::Display;
 
 use super::parts;
+use super::quarantined;
 use super::settings::Settings;
 use crate::domain::catalog::{Catalog, TopicSpec};
 use crate::kafka::{Admin, KafkaSettings, TopicReport};
@@ -16,10 +17,13 @@ pub(super) async fn check(settings: &Settings, catalog: &Catalog) -> anyhow::Res
         Ok(()) => report.ok("settings", "they go together"),
         Err(error) => report.fault("settings", &error, "change the settings that it names"),
     }
-    if let Ok(Some(warning)) = settings.warning() {
-        report.note("settings", warning, "leave it so only where one process is all there is");
+    for warning in settings.warnings().unwrap_or_default() {
+        report.note("settings", warning.said, warning.remedy);
     }
-    report.ok("catalog", format!("{} types", catalog.iter().len()));
+    match quarantined::read(&settings.quarantine, catalog) {
+        Ok(_) => report.ok("catalog", format!("{} types", catalog.iter().len())),
+        Err(error) => report.fault("catalog", &error, "change the setting that it names"),
+    }
     match &settings.kafka_brokers {
         None => report.ok("kafka", "a local one is run at the start"),
         Some(brokers) => check_kafka(settings, brokers, catalog, &mut report).await,
@@ -96,7 +100,9 @@ async fn check_mail(settings: &Settings, report: &mut Report) {
     match parts::mailer(settings) {
         Err(error) => report.fault("mail", &error, "check SMTP_URL and the mail settings"),
         Ok(mailer) => match mailer.probe().await {
-            Ok(()) => report.ok("mail", mailer),
+            Ok(()) => {
+                report.ok("mail", format!("{mailer}, its links lead to {}", settings.site_url));
+            }
             Err(error) => report.fault(
                 "mail",
                 &anyhow::Error::new(error),

@@ -8,6 +8,7 @@ mod cluster;
 mod job_limits;
 mod operating;
 mod parts;
+mod quarantined;
 mod serve;
 mod settings;
 mod signals;

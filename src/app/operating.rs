@@ -13,8 +13,8 @@ use crate::domain::id::IdSource;
 use crate::domain::snapshot::WorkerSnapshot;
 use crate::kafka::{Admin, Groups, KafkaFault, KafkaSettings, Producer, Reader};
 use crate::operations::{
-    Audit, DeadLetters, Lag, PauseWatch, Pauses, ReplayParts, Replays, Reporter, ResetOffsets,
-    ResetParts, Stats, Statuses, Sweeper, Topics, Workers,
+    Audit, DeadLetters, Lag, PauseWatch, Pauses, QuarantineDesk, Quarantines, ReplayParts, Replays,
+    Reporter, ResetOffsets, ResetParts, Stats, Statuses, Sweeper, Topics, Workers,
 };
 use crate::store::Store;
 
@@ -36,6 +36,8 @@ pub(super) struct Operating<'a> {
     pub(super) watches_lag: bool,
     /// Knows which types are paused.
     pub(super) pauses: &'a PauseWatch,
+    /// Knows which keys are quarantined.
+    pub(super) quarantines: &'a Quarantines,
     /// Says what this process does now, if it runs jobs.
     pub(super) snapshots: Option<SnapshotSource>,
 }
@@ -54,6 +56,7 @@ pub(super) struct Operated {
     pub(super) replays: Replays,
     pub(super) workers: Workers,
     pub(super) pauses: Pauses,
+    pub(super) quarantines: QuarantineDesk,
 }
 
 impl Operating<'_> {
@@ -103,6 +106,7 @@ impl Operating<'_> {
         self.tasks.spawn(stats.clone().keep(self.stop.clone()));
         self.tasks.spawn(self.pauses.clone().run(self.stop.clone()));
         if let Some(source) = self.snapshots {
+            self.tasks.spawn(self.quarantines.clone().run(self.stop.clone()));
             self.tasks.spawn(Reporter::new(self.store.clone(), source).run(self.stop.clone()));
         }
         let pauses = Pauses::new(
@@ -112,6 +116,8 @@ impl Operating<'_> {
             audit.clone(),
             Arc::clone(self.clock),
         );
+        let quarantines =
+            QuarantineDesk::new(self.store.clone(), audit.clone(), Arc::clone(self.clock));
         let letters_kept = self.catalog.dead_letters().retention;
         let clock = Arc::clone(self.clock);
         let sweeper = Sweeper::new(self.store.clone(), clock, instance, letters_kept);
@@ -154,6 +160,7 @@ impl Operating<'_> {
             replays,
             workers,
             pauses,
+            quarantines,
         })
     }
 }

@@ -7,10 +7,10 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::job_limits;
 use super::operating::{Operated, Operating, SnapshotSource};
 use super::settings::Settings;
 use super::stop::Stop;
+use super::{job_limits, quarantined};
 use crate::auth::Verifier;
 use crate::domain::catalog::Catalog;
 use crate::domain::clock::{SharedClock, SystemClock};
@@ -21,11 +21,11 @@ use crate::gateway::{Metrics, Readiness, Services, UseCases};
 use crate::kafka::{Groups, KafkaSettings, Producer, Reader};
 use crate::mail::{MailSettings, MailTransport, Mailer};
 use crate::operations::{
-    AttemptLog, Enqueue, Indexer, PauseWatch, ReplayDesk, ReplayLetter, Schedule, Sender,
-    Undertaker,
+    AttemptLog, Enqueue, Indexer, PauseWatch, Quarantines, ReplayDesk, ReplayLetter, Schedule,
+    Sender, Undertaker,
 };
 use crate::store::Store;
-use crate::waitlist;
+use crate::waitlist::{self, Site};
 use crate::worker::{Handlers, Pool, PoolSettings, ReplayRunner, RunningLimit, Slots, WorkerParts};
 
 /// What every role needs.
@@ -35,6 +35,8 @@ pub(super) struct Parts {
     pub(super) ids: Arc<IdSource>,
     pub(super) kafka: KafkaSettings,
     pub(super) mailer: Arc<Mailer>,
+    /// Where mails lead to.
+    site: Site,
     pub(super) producer: Producer,
     pub(super) reader: Reader,
     pub(super) store: Store,
@@ -46,6 +48,8 @@ pub(super) struct Parts {
     board: Board,
     /// Which types are paused.
     pauses: PauseWatch,
+    /// Which keys are quarantined.
+    quarantines: Quarantines,
     /// Names this process among all.
     instance: String,
     /// The places for jobs.
@@ -67,6 +71,7 @@ impl Parts {
         kafka: KafkaSettings,
     ) -> anyhow::Result<Self> {
         let limits = Arc::new(job_limits::read(&settings.job_limits, &catalog)?);
+        let quarantine = quarantined::read(&settings.quarantine, &catalog)?;
         let clock: SharedClock = Arc::new(SystemClock);
         let mailer = Arc::new(mailer(settings)?);
         let verifier = settings.tokens.verifier(Arc::clone(&clock))?.map(Arc::new);
@@ -76,6 +81,14 @@ impl Parts {
         let producer = Producer::new(kafka.clone(), Arc::clone(&clock))?;
         let reader = Reader::new(kafka.clone())?;
         let ids = Arc::new(IdSource::new());
+        let quarantines = Quarantines::open(
+            store.clone(),
+            Arc::clone(&catalog),
+            quarantine,
+            Arc::clone(&ids),
+            Arc::clone(&clock),
+        );
+        let quarantines = quarantines.await.context("the quarantines of keys")?;
         let schedule = Schedule::new(
             Arc::clone(&catalog),
             store.clone(),
@@ -92,6 +105,7 @@ impl Parts {
             ids,
             kafka,
             mailer,
+            site: settings.site_url.clone(),
             producer,
             reader,
             store,
@@ -99,6 +113,7 @@ impl Parts {
             counters,
             board: Board::default(),
             pauses,
+            quarantines,
             instance,
             slots: Slots::new(settings.concurrency.into()),
             limits,
@@ -163,6 +178,7 @@ impl Parts {
                 dlq_topic,
             ),
             schedule: self.schedule.clone(),
+            quarantines: self.quarantines.clone(),
             attempts: AttemptLog::new(self.store.clone(), Arc::clone(&self.clock)),
             slots: self.slots.clone(),
             board: self.board.clone(),
@@ -178,6 +194,7 @@ impl Parts {
             catalog: Arc::clone(&self.catalog),
             store: self.store.clone(),
             mailer: Arc::clone(&self.mailer),
+            site: self.site.clone(),
             clock: Arc::clone(&self.clock),
             producer_name: Arc::clone(&self.producer_name),
         })
@@ -204,6 +221,7 @@ impl Parts {
             stop,
             watches_lag: settings.role.serves_api(),
             pauses: &self.pauses,
+            quarantines: &self.quarantines,
             snapshots: settings.role.runs_jobs().then(|| self.snapshots(settings)),
         };
         Ok(operating.start(&self.counters, &self.instance)?)
@@ -263,6 +281,7 @@ impl Parts {
             audit: operated.audit,
             workers: operated.workers,
             pauses: operated.pauses,
+            quarantines: operated.quarantines,
             readiness: Readiness::new(move || !stop.has_begun() && producer.is_ready()),
         })
     }

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::cluster::{self, Cluster};
 use super::parts::Parts;
+use super::quarantined;
 use super::settings::Settings;
 use super::signals::Signals;
 use super::stop::Stop;
@@ -39,6 +40,8 @@ const FLUSH: Duration = Duration::from_secs(2);
 pub(super) async fn serve(settings: Settings, catalog: Arc<Catalog>) -> anyhow::Result<()> {
     let signals = Signals::listen()?;
     settings.check()?;
+    // Before anything is started.
+    quarantined::read(&settings.quarantine, &catalog)?;
     log_settings(&settings)?;
     tokio::select! {
         result = start_and_serve(&settings, catalog, signals.stop) => result,
@@ -174,8 +177,8 @@ fn log_settings(settings: &Settings) -> anyhow::Result<()> {
         producer = settings.producer,
         "settings"
     );
-    if let Some(warning) = settings.warning()? {
-        tracing::warn!("{warning}");
+    for warning in settings.warnings()? {
+        tracing::warn!("{}: {}", warning.said, warning.remedy);
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use crate::domain::clock::SystemClock;
 use crate::kafka::KafkaSettings;
 use crate::mail::SmtpUrl;
 use crate::store::Database;
+use crate::waitlist::Site;
 
 /// Properties of librdkafka with passwords among them. It has no flag: everybody on a machine
 /// can read the arguments of its processes.
@@ -103,6 +104,16 @@ pub(super) struct Settings {
     )]
     pub(super) job_limits: Vec<String>,
 
+    /// A type of which a dead letter quarantines its key: later jobs of the key are put aside until
+    /// somebody has decided about the letter. For several types: more than once, or comma-separated.
+    #[arg(
+        long = "quarantine",
+        env = "JOBGATE_QUARANTINE",
+        value_name = "TYPE",
+        value_delimiter = ','
+    )]
+    pub(super) quarantine: Vec<String>,
+
     /// A name for this worker that it keeps over restarts: it gets its partitions back
     /// without a rebalance. No two workers may share one.
     #[arg(long, env = "CONSUMER_INSTANCE")]
@@ -136,6 +147,11 @@ pub(super) struct Settings {
     /// A directory whose files replace built-in mail templates of the same name.
     #[arg(long, env = "JOBGATE_MAIL_TEMPLATES")]
     pub(super) mail_templates: Option<PathBuf>,
+
+    /// Where the waitlist's own pages are, which mails lead to: `/verify`, `/join` and
+    /// `/unsubscribe`. A campaign's own address (`campaigns.site_url`) wins.
+    #[arg(long, env = "JOBGATE_SITE_URL", default_value = "http://localhost:3000")]
+    pub(super) site_url: Site,
 
     #[command(flatten)]
     pub(super) tokens: TokenSettings,
@@ -208,15 +224,34 @@ impl Settings {
         Ok(())
     }
 
-    /// What may be meant so, and is a mistake where it is not.
-    pub(super) fn warning(&self) -> anyhow::Result<Option<&'static str>> {
+    /// What may be meant so, and is a mistake where it is not: each with what to do.
+    pub(super) fn warnings(&self) -> anyhow::Result<Vec<Warning>> {
         let is_alone = matches!(self.database()?, Database::Sqlite(_));
-        Ok((self.kafka_brokers.is_some() && is_alone).then_some(
-            "an outside Kafka with a database of this process alone: a second jobgate on that \
-             Kafka would know nothing of this one's dead letters, replays and offset resets. \
-             Name one PostgreSQL for all in DATABASE_URL, or run no second one",
-        ))
+        let mut warnings = Vec::new();
+        if self.kafka_brokers.is_some() && is_alone {
+            warnings.push(Warning {
+                said: "an outside Kafka with a database of this process alone: a second jobgate on \
+                       that Kafka would know nothing of this one's dead letters, replays and \
+                       offset resets",
+                remedy: "name one PostgreSQL for all in DATABASE_URL, or run no second one",
+            });
+        }
+        if self.smtp_url()?.is_some() && self.role.runs_jobs() && self.site_url.is_loopback() {
+            warnings.push(Warning {
+                said: "mails go to a mail server, and their links to the reader's own machine",
+                remedy: "set JOBGATE_SITE_URL to where the waitlist's pages are, unless each \
+                         campaign has its own (campaigns.site_url)",
+            });
+        }
+        Ok(warnings)
     }
+}
+
+/// Settings that are allowed, and mostly a mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Warning {
+    pub(super) said: &'static str,
+    pub(super) remedy: &'static str,
 }
 
 /// What to do.
@@ -356,11 +391,27 @@ mod tests {
 
     #[test]
     fn an_outside_kafka_with_a_database_of_its_own_is_worth_a_word() {
-        let warning = |args: &[&str]| settings(args).warning().unwrap();
+        let warnings = |args: &[&str]| settings(args).warnings().unwrap();
         let outside = ["--kafka-brokers", "k:9092"];
-        assert!(warning(&outside).is_some_and(|said| said.contains("DATABASE_URL")));
-        assert_eq!(warning(&[]), None, "a local Kafka has one process");
+        assert!(warnings(&outside).iter().any(|warning| warning.remedy.contains("DATABASE_URL")));
+        assert_eq!(warnings(&[]), [], "a local Kafka has one process");
         let shared = ["--database-url", "postgres://u@d/n"];
-        assert_eq!(warning(&[&outside[..], &shared].concat()), None);
+        assert_eq!(warnings(&[&outside[..], &shared].concat()), []);
+    }
+
+    #[test]
+    fn real_mails_that_lead_to_the_reader_s_own_machine_are_worth_a_word() {
+        let warnings = |args: &[&str]| settings(args).warnings().unwrap();
+        let smtp = ["--smtp-url", "smtp://mail.example"];
+        assert!(warnings(&smtp).iter().any(|warning| warning.remedy.contains("JOBGATE_SITE_URL")));
+        let site = ["--site-url", "https://waitlist.example"];
+        assert_eq!(warnings(&[&smtp[..], &site].concat()), []);
+    }
+
+    #[test]
+    fn a_site_that_is_none_is_refused_with_its_setting() {
+        let error = Settings::try_parse_from(["jobgate", "--site-url", "ftp://e.com"]);
+        let said = error.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(said.contains("--site-url") && said.contains("http or https"), "{said}");
     }
 }

@@ -86,6 +86,8 @@ pub struct TypeCounters {
     pub unavailable: AtomicU64,
     /// Records passed over, being for another group.
     pub passed: AtomicU64,
+    /// Records put aside, their key being quarantined.
+    pub parked: AtomicU64,
     /// Dead letters acknowledged.
     pub dead_lettered: AtomicU64,
     /// From the call to the acknowledgement.
@@ -126,6 +128,7 @@ impl TypeCounters {
             retried: self.retried.load(Relaxed),
             unavailable: self.unavailable.load(Relaxed),
             passed: self.passed.load(Relaxed),
+            parked: self.parked.load(Relaxed),
             dead_lettered: self.dead_lettered.load(Relaxed),
         }
     }
@@ -191,6 +194,7 @@ pub struct TypeTotals {
     pub retried: u64,
     pub unavailable: u64,
     pub passed: u64,
+    pub parked: u64,
     pub dead_lettered: u64,
 }
 
@@ -208,6 +212,7 @@ impl TypeTotals {
         self.retried += other.retried;
         self.unavailable += other.unavailable;
         self.passed += other.passed;
+        self.parked += other.parked;
         self.dead_lettered += other.dead_lettered;
     }
 }

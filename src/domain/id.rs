@@ -51,6 +51,12 @@ pub fn of_retry(group: &str, topic: &str, partition: i32, offset: i64, attempt: 
     Uuid::new_v5(&NAMESPACE, attempt.as_bytes())
 }
 
+/// The id of a job that is parked in a quarantine: the same however often it comes.
+pub fn of_parked(quarantine: Uuid, topic: &str, partition: i32, offset: i64) -> Uuid {
+    let parked = format!("parked {topic}/{partition}/{offset} {quarantine}");
+    Uuid::new_v5(&NAMESPACE, parked.as_bytes())
+}
+
 /// What the order of a topic's key is kept by: a name of fixed length for any bytes.
 pub fn of_lane(topic: &str, key: &[u8]) -> Uuid {
     Uuid::new_v5(&NAMESPACE, &[b"lane ", topic.as_bytes(), b" ", key].concat())

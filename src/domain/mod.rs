@@ -22,6 +22,7 @@ pub mod offsets;
 pub mod outage;
 pub mod pace;
 pub mod pause;
+pub mod quarantine;
 pub mod receipt;
 pub mod record;
 pub mod replay;

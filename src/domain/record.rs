@@ -37,8 +37,11 @@ pub mod header {
     pub const TRACEPARENT: &str = "traceparent";
     /// What the tracing systems add to it (W3C Trace Context).
     pub const TRACESTATE: &str = "tracestate";
+    /// On a record that was parked while its key was quarantined: the quarantine, and its number
+    /// there.
+    pub const QUARANTINE: &str = "quarantine";
 
-    const ALL: [&str; 14] = [
+    const ALL: [&str; 15] = [
         MESSAGE_ID,
         PRODUCED_AT,
         PRODUCER,
@@ -53,6 +56,7 @@ pub mod header {
         SCHEDULED_FOR,
         TRACEPARENT,
         TRACESTATE,
+        QUARANTINE,
     ];
 
     /// A name as records keep it: one of the above is not copied.

@@ -32,6 +32,9 @@ pub struct RetryPolicy {
     pub longest: Duration,
     /// What becomes of its key meanwhile.
     pub order: Order,
+    /// Whether its dead letter quarantines the key until somebody has decided about the letter.
+    /// For [`Order::Strict`] alone.
+    pub quarantine: bool,
 }
 
 impl RetryPolicy {
@@ -43,6 +46,7 @@ impl RetryPolicy {
         factor: 3,
         longest: Duration::from_secs(30),
         order: Order::Strict,
+        quarantine: false,
     };
 
     /// Whether a job that has had `attempts` attempts may have another one.

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::catalog::{Accepted, RecordType};
 use super::clock::rfc3339;
 use super::id;
+use super::quarantine::Numbered;
 use super::receipt::Place;
 use super::record::{Headers, OutgoingRecord, Record, header};
 
@@ -45,7 +46,7 @@ pub struct RetryOf {
     pub partition: i32,
     /// The offset of that record.
     pub offset: i64,
-    /// The attempt that failed, counted from 1.
+    /// The attempt that failed, counted from 1; 0 of a job that was parked before its first.
     pub attempt: u32,
 }
 
@@ -113,6 +114,37 @@ impl ScheduledRecord {
         }
     }
 
+    /// A record that is parked under this number, for the group that parked it alone. The same
+    /// record in the same quarantine always has the same id.
+    pub fn parked(
+        record: &Record,
+        type_name: &str,
+        group: &str,
+        numbered: Numbered,
+        created_at_ms: i64,
+        due_ms: i64,
+    ) -> Self {
+        let Place { topic, partition, offset } = record.place.clone();
+        let mut headers = record.headers.clone();
+        headers.set(header::MESSAGE_ID, record.message_id().to_string());
+        headers.set(header::TARGET_GROUP, group);
+        headers.set(header::QUARANTINE, numbered.to_string());
+        Self {
+            id: id::of_parked(numbered.quarantine, &topic, partition, offset),
+            message_id: record.message_id(),
+            type_name: type_name.to_owned(),
+            producer: headers.text(header::PRODUCER).unwrap_or_default().to_owned(),
+            topic: topic.to_string(),
+            key: record.key.clone(),
+            value: record.value.clone(),
+            headers,
+            due_ms,
+            created_at_ms,
+            // No attempt was made at it.
+            retry: Some(RetryOf { group: group.to_owned(), partition, offset, attempt: 0 }),
+        }
+    }
+
     /// What its order is kept in: that of its topic and key. A record without a key stands
     /// alone.
     pub fn lane(&self) -> Uuid {
@@ -152,6 +184,8 @@ pub enum Stage {
         /// Since when, milliseconds since the epoch.
         at_ms: i64,
     },
+    /// Its key is quarantined: nobody sends it before that is released.
+    Parked,
     /// It was cancelled before anybody sent it.
     Cancelled {
         /// When.
@@ -208,6 +242,31 @@ mod tests {
             record.headers.iter().filter(|header| header.name == header::ATTEMPT).count(),
             1
         );
+    }
+
+    #[test]
+    fn a_parked_record_comes_back_as_it_was_with_its_number() {
+        let of = |quarantine, number| {
+            let numbered = Numbered { quarantine, number };
+            ScheduledRecord::parked(&failed(Some(b"k")), "a", "workers", numbered, NOW_MS, NOW_MS)
+        };
+        let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        assert_eq!(of(one, 1).id, of(one, 2).id, "parked once in a quarantine");
+        assert_ne!(of(one, 1).id, of(other, 1).id);
+        assert_eq!(of(one, 1).lane(), retry(Some(b"k"), 1).lane());
+        let record = of(one, 4).into_record(NOW_MS);
+        let text = |name| record.headers.text(name);
+        assert_eq!(
+            text(header::QUARANTINE).map(str::parse),
+            Some(Ok(Numbered { quarantine: one, number: 4 }))
+        );
+        assert_eq!(
+            (text(header::ATTEMPT), text(header::TARGET_GROUP)),
+            (Some("2"), Some("workers"))
+        );
+        assert_eq!(text(header::PRODUCED_AT), Some("2020-01-01T00:00:00.000Z"));
+        assert_eq!(text(header::SCHEDULED_FOR), None);
+        assert_eq!(record.value.as_deref(), Some(&[0xff, 0, 1][..]));
     }
 
     #[test]

@@ -9,6 +9,8 @@ pub enum JobState {
     Scheduled,
     /// It was cancelled before its time.
     Cancelled,
+    /// Its key is quarantined: it is kept apart, and comes back when that is over.
+    Parked,
     /// Its group has not finished it: it waits.
     Queued,
     /// An attempt runs.
@@ -31,6 +33,7 @@ impl JobState {
         match self {
             Self::Scheduled => "scheduled",
             Self::Cancelled => "cancelled",
+            Self::Parked => "parked",
             Self::Queued => "queued",
             Self::Running => "running",
             Self::Retrying => "retrying",

@@ -27,8 +27,8 @@ use axum::extract::FromRef;
 
 use crate::domain::catalog::Catalog;
 use crate::operations::{
-    Audit, DeadLetters, Enqueue, Lag, Pauses, ReplayLetter, Replays, ResetOffsets, Schedule, Stats,
-    Statuses, Topics, Workers,
+    Audit, DeadLetters, Enqueue, Lag, Pauses, QuarantineDesk, ReplayLetter, Replays, ResetOffsets,
+    Schedule, Stats, Statuses, Topics, Workers,
 };
 
 pub use front::Front;
@@ -85,6 +85,8 @@ pub struct UseCases {
     pub workers: Workers,
     /// Pause and resume types.
     pub pauses: Pauses,
+    /// List and release quarantined keys.
+    pub quarantines: QuarantineDesk,
     /// Whether this process is ready.
     pub readiness: Readiness,
 }

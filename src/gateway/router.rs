@@ -12,9 +12,10 @@ use super::access::Routes;
 use super::endpoints::{
     add_partitions, cancel_replay, cancel_scheduled_job, discard_dead_letter, enqueue_job,
     get_catalog, get_dead_letter, get_job_status, get_lag, get_metrics, get_replay,
-    get_scheduled_job, get_stats, get_topics, health, list_audit, list_dead_letters, list_replays,
-    list_workers, pause_type, publish_event, rebuild_dead_letter_index, replay_dead_letter,
-    reset_offsets, start_replay, validate_payload,
+    get_scheduled_job, get_stats, get_topics, health, list_audit, list_dead_letters,
+    list_quarantines, list_replays, list_workers, pause_type, publish_event,
+    rebuild_dead_letter_index, release_quarantine, replay_dead_letter, reset_offsets, start_replay,
+    validate_payload,
 };
 use super::front::Front;
 use super::problem::Problem;
@@ -53,6 +54,8 @@ pub(super) fn routes(verifier: Option<Arc<Verifier>>) -> Routes {
         .scoped(AdminRead, routes!(list_workers::list_workers))
         .scoped(AdminWrite, routes!(pause_type::pause_type))
         .scoped(AdminWrite, routes!(pause_type::resume_type))
+        .scoped(AdminRead, routes!(list_quarantines::list_quarantines))
+        .scoped(AdminWrite, routes!(release_quarantine::release_quarantine))
         .scoped(AdminRead, routes!(list_audit::list_audit))
         .open(routes!(get_metrics::get_metrics))
         .open(routes!(health::live))

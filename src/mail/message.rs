@@ -8,6 +8,7 @@ use lettre::{Address, address::AddressError};
 use url::Host;
 use uuid::Uuid;
 
+use super::links::web_url;
 use super::templates::Rendered;
 
 /// Longest address in bytes, display name included: RFC 5321 allows 254 for the address itself.
@@ -19,6 +20,9 @@ pub const KIND_BYTES_MAX: usize = 64;
 /// Longest host name in bytes, as in DNS.
 const HOST_BYTES_MAX: usize = 253;
 
+/// Longest address in a header in bytes: a line has 998, the header's name among them.
+const HEADER_URL_BYTES_MAX: usize = 900;
+
 /// The last millisecond of the year 9999, past which a `Date` header cannot be written.
 const LAST_DATE_MS: u64 = 253_402_300_799_999;
 
@@ -29,8 +33,13 @@ pub struct Mail {
     pub message_id: Uuid,
     /// One address: `ada@example.com` or `Ada <ada@example.com>`.
     pub to: String,
+    /// The name beside the address, where that has none of its own.
+    pub to_name: Option<String>,
     /// What kind of mail it is, for the header `X-Jobgate-Type`.
     pub kind: String,
+    /// Where the recipient says that there is enough of this, for the header
+    /// `List-Unsubscribe`: an http or https address.
+    pub unsubscribe_url: Option<String>,
     /// What it says.
     pub rendered: Rendered,
 }
@@ -67,6 +76,12 @@ pub enum MessageError {
         "the mail's kind is not 1 to {KIND_BYTES_MAX} letters, digits, dots, dashes or underscores"
     )]
     InvalidKind,
+    /// The address for `List-Unsubscribe` cannot stand in that header.
+    #[error("unsubscribe_link cannot be mailed: {reason}")]
+    InvalidUnsubscribe {
+        /// What is wrong.
+        reason: &'static str,
+    },
     /// The message cannot be put together.
     #[error("the mail cannot be put together: {0}")]
     Build(#[from] lettre::error::Error),
@@ -100,12 +115,16 @@ impl Sender {
     pub(super) fn message(&self, mail: &Mail, now_ms: i64) -> Result<Message, MessageError> {
         let to = mailbox(&mail.to)
             .map_err(|(reason, source)| MessageError::InvalidRecipient { reason, source })?;
+        let to = match &mail.to_name {
+            Some(name) if to.name.is_none() => Mailbox::new(Some(one_line(name)), to.email),
+            _ => to,
+        };
         let kind = kind(&mail.kind)?;
         let bodies = MultiPart::alternative()
             .boundary(format!("=_{}", mail.message_id.simple()))
             .singlepart(part(header::ContentType::TEXT_PLAIN, &mail.rendered.text))
             .singlepart(part(header::ContentType::TEXT_HTML, &mail.rendered.html));
-        let message = Message::builder()
+        let mut builder = Message::builder()
             .from(self.from.clone())
             .to(to)
             .subject(mail.rendered.subject.as_str())
@@ -113,9 +132,13 @@ impl Sender {
             .message_id(Some(format!("<{}@{}>", mail.message_id, self.host)))
             // Asks others' autoresponders not to answer (RFC 3834).
             .raw_header(raw("Auto-Submitted", "auto-generated"))
-            .raw_header(raw("X-Jobgate-Type", kind))
-            .multipart(bodies)?;
-        Ok(message)
+            .raw_header(raw("X-Jobgate-Type", kind));
+        if let Some(url) = &mail.unsubscribe_url {
+            // RFC 2369. Without List-Unsubscribe-Post (RFC 8058): that promises an https endpoint
+            // which takes a POST and asks nothing, and the site is another's.
+            builder = builder.raw_header(raw("List-Unsubscribe", &unsubscribe(url)?));
+        }
+        Ok(builder.multipart(bodies)?)
     }
 }
 
@@ -145,6 +168,24 @@ fn kind(kind: &str) -> Result<&str, MessageError> {
         return Err(MessageError::InvalidKind);
     }
     Ok(kind)
+}
+
+/// In angle brackets, as a list of one. A header has no way to write what is not visible ASCII.
+fn unsubscribe(url: &str) -> Result<String, MessageError> {
+    let refused = |reason| MessageError::InvalidUnsubscribe { reason };
+    let url = web_url(url).map_err(refused)?;
+    if url.len() > HEADER_URL_BYTES_MAX {
+        return Err(refused("it is longer than a header's line (900 bytes)"));
+    }
+    if url.contains(['<', '>']) {
+        return Err(refused("it holds an angle bracket"));
+    }
+    Ok(format!("<{url}>"))
+}
+
+/// A display name without what could end its header.
+fn one_line(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// One address with an optional display name. Control characters are refused first, so that no

@@ -8,7 +8,9 @@ fn mail(to: &str) -> Mail {
     Mail {
         message_id: Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001),
         to: to.to_owned(),
+        to_name: None,
         kind: "welcome".to_owned(),
+        unsubscribe_url: None,
         rendered: Rendered {
             subject: "Grüße, Ada".to_owned(),
             text: format!("Hi Ada ✓\n.\n{}\n", "long ".repeat(300)),
@@ -100,6 +102,57 @@ fn no_input_makes_another_header_or_recipient() {
     odd = mail("a@example.org");
     odd.rendered.subject = "x\r\nBcc: b@example.org\r\n\r\nbody".to_owned();
     let bytes = sender().message(&odd, NOW_MS).expect("built").formatted();
+    let parsed = MessageParser::default().parse(&bytes).expect("a message");
+    assert!(parsed.bcc().is_none());
+}
+
+#[test]
+fn a_name_stands_beside_an_address_that_has_none() {
+    let address = |to: &str, name: &str| {
+        let mut mail = mail(to);
+        mail.to_name = Some(name.to_owned());
+        let bytes = sender().message(&mail, NOW_MS).expect("built").formatted();
+        assert!(bytes.is_ascii());
+        let parsed = MessageParser::default().parse(&bytes).expect("a message");
+        assert!(parsed.bcc().is_none());
+        let to = parsed.to().and_then(|to| to.first()).cloned().expect("a recipient");
+        (to.name().map(str::to_owned), to.address().map(str::to_owned))
+    };
+    let ada = Some("ada@example.org".to_owned());
+    for name in ["Ada Lovelace", "Łukasz \"L\" O'Neill, Jr.", "محمد", "👩‍👩‍👧 ✨", "a <b@c.d>"]
+    {
+        assert_eq!(address("ada@example.org", name), (Some(name.to_owned()), ada.clone()));
+    }
+    assert_eq!(address("A <ada@example.org>", "B"), (Some("A".to_owned()), ada.clone()));
+    let forged = address("ada@example.org", "x\r\nBcc: b@example.org");
+    assert_eq!(forged, (Some("x  Bcc: b@example.org".to_owned()), ada));
+}
+
+#[test]
+fn who_may_have_enough_is_told_where_to_say_so() {
+    let mut bulk = mail("a@example.org");
+    let none = sender().message(&bulk, NOW_MS).expect("built").formatted();
+    let parsed = MessageParser::default().parse(&none).expect("a message");
+    assert!(parsed.header_raw("List-Unsubscribe").is_none());
+    let longest = format!("https://example.com/?u={}", "a".repeat(HEADER_URL_BYTES_MAX - 23));
+    for url in ["https://example.com/unsubscribe?campaign=a&user=b%20c", &longest] {
+        bulk.unsubscribe_url = Some(url.to_owned());
+        let bytes = sender().message(&bulk, NOW_MS).expect("built").formatted();
+        assert!(bytes.split(|byte| *byte == b'\n').all(|line| line.len() < 998));
+        let parsed = MessageParser::default().parse(&bytes).expect("a message");
+        let header = parsed.header_raw("List-Unsubscribe").expect("the header");
+        assert_eq!(header.trim(), format!("<{url}>"));
+        assert!(parsed.header_raw("List-Unsubscribe-Post").is_none(), "no endpoint takes one");
+    }
+    for url in
+        ["javascript:x", "mailto:a@b.c", "https://e.com/>,<https://x", &format!("{longest}a")]
+    {
+        bulk.unsubscribe_url = Some(url.to_owned());
+        let refused = sender().message(&bulk, NOW_MS);
+        assert!(matches!(refused, Err(MessageError::InvalidUnsubscribe { .. })), "{url}");
+    }
+    bulk.unsubscribe_url = Some("https://example.com/\r\nBcc: b@example.org".to_owned());
+    let bytes = sender().message(&bulk, NOW_MS).expect("built").formatted();
     let parsed = MessageParser::default().parse(&bytes).expect("a message");
     assert!(parsed.bcc().is_none());
 }

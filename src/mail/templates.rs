@@ -392,6 +392,7 @@ fn samples() -> Map<String, Value> {
         "campaign_name": "Example",
         "verification_link": "https://example.com/verify?token=sample",
         "referral_link": "https://example.com/r/sample",
+        "unsubscribe_link": "https://example.com/unsubscribe?user=sample",
         "new_position": 41,
         "old_position": 57,
         "position": 41,

@@ -28,7 +28,10 @@ fn every_kind_renders_with_all_values() {
         assert!(!mail.subject.is_empty() && !mail.subject.contains('\n'), "{kind}");
         assert!(mail.text.starts_with("Hi Ada,\n\n"), "{kind}: {}", mail.text);
         assert!(!mail.text.contains('<') && !mail.text.contains("\n\n\n"), "{kind}: {}", mail.text);
-        assert!(mail.html.contains("Hi Ada,") && mail.html.ends_with("</html>"), "{kind}");
+        assert!(
+            mail.html.contains("Hi <bdi>Ada</bdi>,") && mail.html.ends_with("</html>"),
+            "{kind}"
+        );
         for part in [&mail.text, &mail.html] {
             assert!(part.contains("Example"), "{kind}: the campaign is named");
             let path = if kind == "verification" { "verify?token=sample" } else { "r/sample" };
@@ -88,6 +91,74 @@ fn html_escapes_and_text_does_not() {
     assert!(mail.subject.contains("<b>\"Tom & Jerry\"</b>"));
     assert!(mail.html.contains("&lt;script&gt;") && !mail.html.contains("<script>"));
     assert!(!mail.html.contains("<b>"));
+}
+
+/// What Outlook, Gmail, Apple Mail and phones each need: rules of thumb that a change must not lose.
+#[test]
+fn every_kind_is_laid_out_for_the_clients_there_are() {
+    for kind in KINDS {
+        let html = built_in().render(kind, &samples()).expect(kind).html;
+        for needed in [
+            "<!DOCTYPE html>\n<html lang=\"en\" dir=\"ltr\"",
+            "<meta charset=\"utf-8\">",
+            "<meta name=\"viewport\"",
+            "<meta name=\"color-scheme\" content=\"light dark\">",
+            "@media (prefers-color-scheme: dark)",
+            "<o:PixelsPerInch>96</o:PixelsPerInch>",
+            "<!--[if mso]><table role=\"presentation\" width=\"600\"",
+            "max-width:600px",
+            "mso-hide:all",
+        ] {
+            assert!(html.contains(needed), "{kind}: {needed}\n{html}");
+        }
+        assert_eq!(html.matches("<!--[if mso]>").count(), html.matches("<![endif]-->").count());
+        let tables = html.matches("<table ").count();
+        assert_eq!(tables, html.matches("</table>").count(), "{kind}");
+        assert_eq!(tables, html.matches("<table role=\"presentation\"").count(), "{kind}");
+        // Gmail cuts at 102 kB; there is no picture to be blocked, no script, no outside file.
+        assert!(html.len() < 20_000, "{kind}: {}", html.len());
+        for never in ["<img", "<script", "<link", "<form", "@import", "url(", "flex", "grid"] {
+            assert!(!html.contains(never), "{kind}: {never}");
+        }
+    }
+}
+
+#[test]
+fn both_parts_say_the_same() {
+    for kind in KINDS {
+        let mail = built_in().render(kind, &samples()).expect(kind);
+        let figures: &[&str] = match kind {
+            "verification" => &["verify?token=sample", "ignore this e-mail"],
+            "welcome" => &["41", "r/sample", "moves you up"],
+            "position-update" => &["41", "57", "r/sample", "unsubscribe?user=sample"],
+            "reward-earned" => &["Early access", "before the others", "10", "r/sample"],
+            _ => &["10 friends", "41", "r/sample", "Keep going", "unsubscribe?user=sample"],
+        };
+        for said in figures {
+            assert!(mail.text.contains(said), "{kind}: {said}\n{}", mail.text);
+            assert!(mail.html.contains(said), "{kind}: {said}\n{}", mail.html);
+        }
+    }
+}
+
+#[test]
+fn a_name_of_any_script_leaves_the_sentence_as_it_is() {
+    for name in ["محمد", "דוד", "👩‍👩‍👧 ✨", &"Wolfeschlegelsteinhausen".repeat(8)]
+    {
+        let values = data(json!({"first_name": name, "campaign_name": name}));
+        let mail = built_in().render("welcome", &values).expect(name);
+        assert!(mail.text.starts_with(&format!("Hi {name},\n\n")), "{}", mail.text);
+        // Its own direction ends with it, whatever it is.
+        assert!(mail.html.contains(&format!("Hi <bdi>{name}</bdi>,")), "{}", mail.html);
+        assert!(mail.subject.starts_with("Welcome to "), "{}", mail.subject);
+    }
+}
+
+#[test]
+fn a_place_that_is_as_before_is_not_told_as_a_change() {
+    let values = data(json!({"new_position": 7, "old_position": 7}));
+    let mail = built_in().render("position-update", &values).expect("rendered");
+    assert!(!mail.text.contains("from 7") && !mail.html.contains("Before"), "{}", mail.text);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::insist::{insist, insist_until};
 use crate::domain::clock::SharedClock;
 use crate::domain::dead_letter::DeadLetter;
 use crate::domain::handler::Failure;
+use crate::domain::receipt::Place;
 use crate::domain::record::{Record, header};
 use crate::kafka::{ProduceError, Producer};
 use crate::store::Store;
@@ -35,8 +36,8 @@ impl Undertaker {
         Self { producer, store, clock, dlq_topic: dlq_topic.into() }
     }
 
-    /// Writes the dead letter, and tries until Kafka has acknowledged it. Returns false if
-    /// `stop` came first: then the record's offset must stay open.
+    /// Writes the dead letter, and tries until Kafka has acknowledged it. Returns its place; none
+    /// if `stop` came first: then the record's offset must stay open.
     pub async fn bury(
         &self,
         record: &Record,
@@ -44,19 +45,18 @@ impl Undertaker {
         failure: &Failure,
         attempts: u32,
         stop: &CancellationToken,
-    ) -> bool {
+    ) -> Option<Place> {
         let letter = DeadLetter::new(record, group, failure, attempts, self.clock.now_ms());
         let outgoing = match letter.to_record(&self.dlq_topic) {
             Ok(outgoing) => outgoing,
             Err(error) => {
                 // Strings and numbers always serialise; the partition waits if not.
                 tracing::error!(%error, "a dead letter could not be written as JSON");
-                return false;
+                return None;
             }
         };
         let send = || self.producer.send(&outgoing);
-        let place = insist_until(stop, send, |error| self.log_refused(record, error)).await;
-        let Some(place) = place else { return false };
+        let place = insist_until(stop, send, |error| self.log_refused(record, error)).await?;
         tracing::warn!(
             job.id = %record.message_id(),
             topic = &*record.place.topic,
@@ -68,7 +68,7 @@ impl Undertaker {
             dead_letter = format!("{}/{}", place.partition, place.offset),
             "dead letter"
         );
-        true
+        Some(place)
     }
 
     /// A letter that Kafka refuses waits as one that it does not answer for: letting it go would

@@ -16,7 +16,8 @@ use crate::domain::dead_letter::DeadLetter;
 use crate::domain::receipt::Place;
 use crate::kafka::{Bounds, KafkaFault, Reader};
 use crate::store::{
-    Claim, Cursor, IndexProgress, IndexedLetter, LetterFilter, Resolution, Store, StoreError,
+    Claim, Cursor, IndexProgress, IndexedLetter, LetterFilter, QuarantineRow, Resolution, Store,
+    StoreError,
 };
 
 /// How long a list waits for the index to reach the end of the topic, so that a letter
@@ -78,6 +79,8 @@ pub struct LetterDetail {
     pub letter: Option<DeadLetter>,
     /// The last dead letters of the same message, the oldest first, with what was done.
     pub history: Vec<(IndexedLetter, Option<Resolution>)>,
+    /// The key that it holds, if it does.
+    pub quarantine: Option<QuarantineRow>,
 }
 
 /// Reads and settles dead letters. Cheap to clone.
@@ -140,7 +143,8 @@ impl DeadLetters {
             let resolution = self.store.resolution(&letter.place, letter.message_id).await?;
             history.push((letter, resolution));
         }
-        Ok(LetterDetail { summary, letter, history })
+        let quarantine = self.store.quarantine_of(&summary.place, id).await?;
+        Ok(LetterDetail { summary, letter, history, quarantine })
     }
 
     /// Puts an open letter aside for this reason.

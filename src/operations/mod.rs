@@ -15,6 +15,7 @@ mod index;
 mod insist;
 mod lag;
 mod pauses;
+mod quarantines;
 mod replay_letter;
 mod replays;
 mod reporter;
@@ -35,6 +36,7 @@ pub use enqueue::{Enqueue, EnqueueError};
 pub use index::Indexer;
 pub use lag::{GroupLag, Lag, LagError, PartitionLag, SampledLag, TopicLag};
 pub use pauses::{PauseWatch, PausedTypes, Pauses};
+pub use quarantines::{QuarantineDesk, QuarantineError, QuarantinePage, Quarantines};
 pub use replay_letter::{ReplayLetter, ReplayLetterError, ReplayedLetter};
 pub use replays::{
     FailurePage, OPEN_REPLAYS_MAX, REPLAY_LEASE_TERM, ReplayDesk, ReplayDetail, ReplayEnd,

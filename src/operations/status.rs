@@ -187,6 +187,7 @@ impl Statuses {
                 });
             }
             Stage::Cancelled { .. } => JobState::Cancelled,
+            Stage::Parked => JobState::Parked,
             Stage::Waiting | Stage::OnItsWay => JobState::Scheduled,
         };
         Ok(JobStatus {
@@ -209,7 +210,7 @@ impl Statuses {
     }
 
     /// What became of the record at this place, and of the retries that it was put off for: a
-    /// group that puts a record off passes it, as if it had succeeded.
+    /// group that puts a record off, or parks it, passes it, as if it had succeeded.
     async fn follow(
         &self,
         record_type: &RecordType,
@@ -221,11 +222,21 @@ impl Statuses {
         for _ in 0..RETRIES_FOLLOWED_MAX {
             let Some(place) = last.filter(|_| status.state == JobState::Succeeded) else { break };
             let Some(retry) = self.store.retry_of(&record_type.group, &place).await? else { break };
-            status.scheduled_for_ms = Some(retry.due_ms);
-            let Stage::Sent { place, .. } = retry.stage else {
-                status.state = JobState::Scheduled;
-                break;
+            let place = match retry.stage {
+                Stage::Sent { place, .. } => place,
+                Stage::Parked => {
+                    status.state = JobState::Parked;
+                    break;
+                }
+                _ => {
+                    status.scheduled_for_ms = Some(retry.due_ms);
+                    status.state = JobState::Scheduled;
+                    break;
+                }
             };
+            if !retry.is_parking {
+                status.scheduled_for_ms = Some(retry.due_ms);
+            }
             let later = self.work_out(record_type, place.partition, place.offset).await?;
             let JobStatus { state, attempts, letter, .. } = later;
             status = JobStatus { state, attempts, letter, ..status };

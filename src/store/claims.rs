@@ -15,8 +15,8 @@ impl Store {
         Ok(row.is_some())
     }
 
-    /// Claims an effect that is in no database, and so has no transaction to be claimed in: a
-    /// mail, once it is out. Returns false if somebody has claimed it already.
+    /// Claims an effect that is in no database and leaves no row, and so has no transaction to be
+    /// claimed in ([`Store::effect`] is for the others). Returns false if somebody has claimed it already.
     pub async fn claim(
         &self,
         scope: &str,

@@ -19,6 +19,7 @@ mod leases;
 mod limited;
 mod offset_resets;
 mod pauses;
+mod quarantines;
 mod replays;
 mod resolutions;
 mod retention;
@@ -38,6 +39,7 @@ pub use dead_letters::{
 };
 pub use effect::Effect;
 pub use instance_counters::{InstanceRow, PAST};
+pub use quarantines::{Changed, HeldBy, ParkEnd, ParkedBy, QuarantineRow};
 pub use replays::{ReplayFailure, ReplayProgress, ReplayRow};
 pub use resolutions::{Claim, Resolution};
 pub use schedule::{
@@ -45,8 +47,8 @@ pub use schedule::{
 };
 pub use snapshots::{SnapshotRow, WorkerCursor};
 pub use waitlist::{
-    CampaignRow, EventKind, EventRecord, MovedUser, NewReferral, NewUser, NotSignedUp,
-    ReferralCounts, SignedUp, UserRow,
+    CampaignRow, EventKind, EventRecord, MailEnd, MailRecord, MovedUser, NewReferral, NewUser,
+    NotSignedUp, ReferralCounts, SignedUp, UserRow,
 };
 
 /// The database did not do what it was asked.

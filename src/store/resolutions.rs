@@ -8,6 +8,7 @@ use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::dead_letters::partition;
+use super::quarantines::{release_letter, take_quarantine_turn};
 use super::{LetterState, Store, StoreError};
 use crate::domain::receipt::Place;
 
@@ -138,8 +139,9 @@ impl Store {
         Ok(())
     }
 
-    /// Puts an open letter aside. Returns what was done with it before, if it is not open. A
-    /// claim older than `stale_before_ms` was left by a crash and is no obstacle.
+    /// Puts an open letter aside, and releases the key that it holds. Returns what was done with
+    /// it before, if it is not open. A claim older than `stale_before_ms` was left by a crash and
+    /// is no obstacle.
     pub async fn discard(
         &self,
         letter: &Place,
@@ -148,6 +150,8 @@ impl Store {
         now_ms: i64,
         stale_before_ms: i64,
     ) -> Result<Claim, StoreError> {
+        let mut transaction = self.writer.begin().await?;
+        take_quarantine_turn(&mut transaction, now_ms).await?;
         let done = sqlx::query(
             "INSERT INTO dead_letter_resolutions
                  (dlq_topic, dlq_partition, dlq_offset, message_id, state, reason, changed_at_ms)
@@ -168,11 +172,15 @@ impl Store {
         .bind(reason)
         .bind(now_ms)
         .bind(stale_before_ms)
-        .execute(&self.writer)
+        .execute(&mut *transaction)
         .await?;
         if done.rows_affected() == 1 {
+            let due_ms = release_letter(&mut transaction, letter, message_id, now_ms).await?;
+            transaction.commit().await?;
+            self.ring(due_ms);
             return Ok(Claim::Taken);
         }
+        transaction.rollback().await?;
         Ok(self.resolution(letter, message_id).await?.map_or(Claim::Busy, Claim::Settled))
     }
 

@@ -18,10 +18,12 @@ pub struct Email {
     pub campaign_id: Uuid,
     /// The user the mail goes to.
     pub user_id: Uuid,
-    /// A template to use in place of the campaign's own.
+    /// Taken for the sake of senders that name one, and without effect: there are no templates
+    /// by id. Files in the directory of `--mail-templates` replace the built-in ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template_id: Option<Uuid>,
-    /// What the template fills in.
+    /// What the template fills in, and `email`, the recipient. A member that is there wins over
+    /// what the tables know of the user and the campaign; null is as good as none.
     pub template_data: Map<String, Value>,
     /// How urgent it is; a hint to the mail provider, as order is kept per user.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,7 +73,12 @@ impl EmailKind {
         format!("email.{}", self.as_str())
     }
 
-    /// What its template needs of `template_data`, besides the recipient.
+    /// Whether it goes to many, unasked: such a mail tells how to get no more of them.
+    pub fn is_bulk(self) -> bool {
+        matches!(self, Self::PositionUpdate | Self::Milestone)
+    }
+
+    /// What its template needs, besides the recipient.
     pub fn needs(self) -> &'static [&'static str] {
         match self {
             Self::Verification => &["verification_link"],

@@ -13,12 +13,15 @@ pub mod events;
 mod examples;
 pub mod fraud;
 mod handlers;
+mod person;
 pub mod position;
 pub mod reward;
+mod site;
 pub mod webhook;
 
 pub use catalog::{catalog, dead_letters};
 pub use handlers::{Parts, handlers};
+pub use site::{InvalidSite, Site};
 
 #[cfg(test)]
 mod tests;

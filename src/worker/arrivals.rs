@@ -22,6 +22,9 @@ use crate::operations::Remembered;
 /// worker before. Without it they are watched, which costs little.
 const TAKE_BACK_MAX: Duration = Duration::from_secs(2);
 
+/// How long the partitions that come wait for the quarantines to be read.
+const QUARANTINES_MAX: Duration = Duration::from_secs(2);
+
 /// So many times as many records of a partition are watched as a worker holds: it may have
 /// finished some since its last commit, which come again and are no suspects.
 const WATCHED_SCALE: usize = 5;
@@ -114,6 +117,7 @@ impl Group {
         tracing::info!(group = self.name, count = partitions.len(), "partitions assigned");
         self.is_joined.store(true, Ordering::Release);
         let passes_over_done = self.runner.terms.assigned();
+        self.read_quarantines().await;
         let ids: Vec<PartitionId> = partitions.iter().map(|given| given.id.clone()).collect();
         let mut remembered = self.runner.attempts.of(&self.name, &ids).await;
         let watched_max = self.settings.limits.waiting_per_partition * WATCHED_SCALE;
@@ -148,6 +152,23 @@ impl Group {
         // A partition that went while its intake was stopped comes back so: Kafka's client keeps
         // that for a partition, not for an assignment.
         self.change_intake_of(&ids, GroupConsumer::resume);
+    }
+
+    /// What the worker before has quarantined must be known before anything runs that comes behind
+    /// it. Where the database does not tell, the types that ask for quarantines wait.
+    async fn read_quarantines(&mut self) {
+        let Some(quarantines) = self.runner.terms.quarantines() else { return };
+        let mut types = self.runner.types.iter();
+        if !types.any(|runnable| self.runner.asks_for_quarantine(runnable)) {
+            return;
+        }
+        let begun = Instant::now();
+        let look = tokio::time::timeout(QUARANTINES_MAX, quarantines.look()).await;
+        self.unread_since = (!matches!(look, Ok(Ok(())))).then_some(begun);
+        if self.unread_since.is_some() {
+            tracing::warn!(group = self.name, "jobs wait until their keys' quarantines are read");
+        }
+        self.heed_pauses();
     }
 
     /// Of rows of jobs that have ended since, there would be ever more behind one that waits.

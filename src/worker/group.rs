@@ -13,18 +13,17 @@ use tokio_util::task::TaskTracker;
 
 use super::arrivals::Inheritance;
 use super::outcomes::commit_of;
-use super::runner::{Ended, Placed, Report, Runner};
+use super::runner::{Ended, Ending, Placed, Report, Runner, given_up};
 use super::slots::Seat;
 use super::terms::Terms;
 use super::{PoolSettings, Runnable, WorkerParts};
 use crate::domain::dispatch::{Dispatcher, Kind, PartitionId, Start};
-use crate::domain::handler::{Failure, Outcome};
 use crate::domain::pace::Pace;
 use crate::domain::record::Record;
 use crate::domain::retry::{Order, RetryPolicy};
 use crate::domain::snapshot::Board;
 use crate::kafka::{Commit, ConsumerEvent, GroupConsumer, KafkaFault, Membership, Revocation};
-use crate::operations::PausedTypes;
+use crate::operations::{PausedTypes, Quarantines};
 
 /// How often finished offsets are committed: what a crash makes run again.
 const COMMIT_EVERY: Duration = Duration::from_millis(500);
@@ -67,6 +66,9 @@ pub(super) struct Group {
     pub(super) board: Board,
     pub(super) paused: PausedTypes,
     pub(super) settings: PoolSettings,
+    /// Partitions came at this time, and the quarantines could not be read since: no job of a
+    /// type that asks for them may start.
+    pub(super) unread_since: Option<Instant>,
 }
 
 /// What a member of a group has to do.
@@ -98,7 +100,15 @@ impl Group {
     ) -> Result<Self, KafkaFault> {
         let Charge { group, scope, instance, types, postpones, asks_for_ends, pace, terms } =
             charge;
-        let kinds = types.iter().map(|runnable| kind_of(runnable, postpones));
+        let merges = |runnable: &Runnable| {
+            let topic = &runnable.record_type.topic.name;
+            // A dead letter of one must keep those behind it from running.
+            terms.quarantines().is_none_or(|all| !all.is_asked_for(topic))
+        };
+        let kinds = types.iter().map(|runnable| Kind {
+            merged_max: if merges(runnable) { runnable.handler.merged_max() } else { 1 },
+            ..kind_of(runnable, postpones)
+        });
         let dispatcher = Dispatcher::new(parts.settings.limits, kinds);
         let by_topic: HashMap<Arc<str>, usize> = (0..)
             .zip(&types)
@@ -147,6 +157,7 @@ impl Group {
             board: parts.board.clone(),
             paused: parts.paused.clone(),
             settings: parts.settings,
+            unread_since: None,
         })
     }
 
@@ -205,7 +216,10 @@ impl Group {
                 }
                 () = freed => {}
                 () = pauses.changed() => self.heed_pauses(),
-                _ = looks.tick() => self.publish(),
+                _ = looks.tick() => {
+                    self.publish();
+                    self.heed_quarantines();
+                }
                 () = stop.cancelled(), if drain_until.is_none() => {
                     self.dispatcher.stop();
                     drain_until = Some(Instant::now() + self.settings.drain_timeout);
@@ -219,9 +233,25 @@ impl Group {
         tracing::debug!(group = self.name, "left the group");
     }
 
-    fn heed_pauses(&mut self) {
-        let paused = &self.paused;
-        self.dispatcher.set_paused(|name| paused.is_paused(name));
+    pub(super) fn heed_pauses(&mut self) {
+        let (paused, runner) = (&self.paused, &self.runner);
+        let is_unread = self.unread_since.is_some();
+        let is_unsure = |name: &str| {
+            let mut types = runner.types.iter().filter(|runnable| &*runnable.name == name);
+            is_unread && types.any(|runnable| runner.asks_for_quarantine(runnable))
+        };
+        self.dispatcher.set_paused(|name| paused.is_paused(name) || is_unsure(name));
+    }
+
+    /// The quarantines have been read since partitions came, perhaps: then the types that wait
+    /// for that go on.
+    fn heed_quarantines(&mut self) {
+        let Some(since) = self.unread_since else { return };
+        let quarantines = self.runner.terms.quarantines();
+        if quarantines.and_then(Quarantines::read_at).is_some_and(|at| at >= since) {
+            self.unread_since = None;
+            self.heed_pauses();
+        }
     }
 
     fn start_ready(&mut self) {
@@ -243,7 +273,7 @@ impl Group {
                 }
                 continue;
             };
-            if start.is_given_up {
+            if start.is_given_up && !self.runner.parks(&start.item) {
                 self.give_up(start, now_ms);
                 continue;
             }
@@ -260,14 +290,12 @@ impl Group {
 
     /// It has ended the process as often as it may.
     fn give_up(&mut self, start: Start<Record>, now_ms: i64) {
-        let Start { ticket, attempt, item: record, .. } = start;
-        let count = attempt.saturating_sub(1);
-        let message = format!(
-            "the process ended while this job ran with no other beside it, and none of its \
-             {count} attempts is left"
+        let ending = Ending::Ran(given_up(&start));
+        self.ended(
+            &Ended { ticket: start.ticket, record: start.item, ending },
+            now_ms,
+            rand::random(),
         );
-        let outcome = Outcome::Fail(Failure::new("crashed", message));
-        self.ended(&Ended { ticket, record, outcome }, now_ms, rand::random());
     }
 
     fn change_intake(&mut self) {
@@ -341,7 +369,7 @@ fn kind_of(runnable: &Runnable, postpones: bool) -> Kind {
         is_critical: record_type.critical,
         running_max: runnable.limit.running,
         running_per_prefix_max: runnable.limit.running_per_prefix,
-        merged_max: runnable.handler.merged_max(),
+        merged_max: 1,
     }
 }
 

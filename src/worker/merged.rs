@@ -9,52 +9,93 @@ use tokio::time::Instant;
 
 use super::Runnable;
 use super::attempt::{self, Terms};
-use super::runner::{Ended, Runner};
-use crate::domain::dispatch::{Start, Ticket};
+use super::runner::{Ended, Ending, Runner};
+use super::slots::Place;
+use crate::domain::dispatch::{Start, Suspicion, Ticket};
 use crate::domain::handler::{Failure, Job, Outcome};
 use crate::domain::record::Record;
+use crate::store::ParkEnd;
 
 /// A job of the attempt.
 struct Member {
     ticket: Ticket,
     attempt: u32,
+    suspicion: Suspicion,
     record: Arc<Record>,
+}
+
+/// All of an attempt's jobs, the first one first.
+fn members_of(start: Start<Record>) -> Vec<Member> {
+    let Start { ticket, attempt, suspicion, item: record, also, .. } = start;
+    let first = Member { ticket, attempt, suspicion, record };
+    let joined = also.into_iter().map(|joined| Member {
+        ticket: joined.ticket,
+        attempt: joined.attempt,
+        suspicion: joined.suspicion,
+        record: joined.item,
+    });
+    iter::once(first).chain(joined).collect()
 }
 
 impl Runner {
     /// Runs it to its end: those that joined first, and the first one last. None of them where
     /// nobody waits for the end any more.
-    pub(super) async fn merged(&self, runnable: &Runnable, start: Start<Record>) -> Vec<Ended> {
-        let Start { ticket, attempt, item: record, also, .. } = start;
-        let first = Member { ticket, attempt, record };
-        let joined = also.into_iter().map(|joined| Member {
-            ticket: joined.ticket,
-            attempt: joined.attempt,
-            record: joined.item,
-        });
-        let members: Vec<Member> = iter::once(first).chain(joined).collect();
+    pub(super) async fn merged(self: Arc<Self>, start: Start<Record>, _place: Place) -> Vec<Ended> {
+        let Some(runnable) = self.types.get(start.ticket.type_index()) else { return Vec::new() };
+        let members = members_of(start);
         let running: Vec<_> = members.iter().map(|_| runnable.counters.begin()).collect();
         let begun = Instant::now();
-        let outcomes = tokio::select! {
+        let outcomes: Vec<Option<Outcome>> = tokio::select! {
             biased;
-            outcomes = self.run_merged(runnable, &members) => outcomes,
-            () = self.abandon.cancelled() => Vec::new(),
+            outcomes = self.run_merged(runnable, &members) => {
+                outcomes.into_iter().map(Some).collect()
+            }
+            () = self.abandon.cancelled() => members.iter().map(|_| None).collect(),
         };
         for _ in &members {
             runnable.counters.attempt_time.observe(begun.elapsed());
         }
         drop(running);
         let mut ended = Vec::with_capacity(members.len());
-        for (Member { ticket, record, .. }, outcome) in members.into_iter().zip(outcomes) {
-            if matches!(outcome, Outcome::Done | Outcome::AlreadyDone) {
-                self.undertaker.resolve(&record, &self.abandon).await;
+        for (member, outcome) in members.into_iter().zip(outcomes) {
+            let Member { ticket, attempt, suspicion, record } = member;
+            if suspicion != Suspicion::None {
+                self.clear(&record, attempt, outcome.as_ref()).await;
             }
-            ended.push(Ended { ticket, record, outcome });
+            let Some(outcome) = outcome else { continue };
+            if self.is_settled(&record, &outcome).await {
+                ended.push(Ended { ticket, record, ending: Ending::Ran(outcome) });
+            }
         }
-        if !ended.is_empty() {
-            ended.rotate_left(1);
+        the_first_last(ended)
+    }
+
+    /// The key of some of them is quarantined, which types that ask for that do not come to: they
+    /// run one by one. Those are put aside, and the others come again by themselves.
+    pub(super) async fn park_apart(
+        self: Arc<Self>,
+        start: Start<Record>,
+        _place: Place,
+    ) -> Vec<Ended> {
+        let Some(quarantines) = self.terms.quarantines() else { return Vec::new() };
+        let mut ended = Vec::with_capacity(1 + start.also.len());
+        for Member { ticket, record, .. } in members_of(start) {
+            let is_parked = self.parks(&record)
+                && tokio::select! {
+                    biased;
+                    end = quarantines.park(&self.group, &record) => {
+                        matches!(end, Ok(ParkEnd::Parked))
+                    }
+                    () = self.abandon.cancelled() => return Vec::new(),
+                };
+            let ending = if is_parked {
+                Ending::Parked
+            } else {
+                Ending::NotParked(Failure::new("quarantined", "its key is quarantined"))
+            };
+            ended.push(Ended { ticket, record, ending });
         }
-        ended
+        the_first_last(ended)
     }
 
     /// An outcome for each. What is wrong with one of the records is no other's fault.
@@ -94,4 +135,12 @@ impl Runner {
         };
         refused.into_iter().map(|refused| refused.unwrap_or_else(&mut end_of_next)).collect()
     }
+}
+
+/// The key goes on when the end of the first one is told.
+fn the_first_last(mut ended: Vec<Ended>) -> Vec<Ended> {
+    if ended.first().is_some_and(|first| !first.ticket.is_joined()) {
+        ended.rotate_left(1);
+    }
+    ended
 }

@@ -33,7 +33,7 @@ use crate::domain::dispatch::Limits;
 use crate::domain::handler::Handler;
 use crate::domain::snapshot::Board;
 use crate::kafka::{KafkaFault, KafkaSettings};
-use crate::operations::{AttemptLog, PausedTypes, Schedule, Undertaker};
+use crate::operations::{AttemptLog, PausedTypes, Quarantines, Schedule, Undertaker};
 use group::{Charge, Group};
 pub use replays::ReplayRunner;
 pub use slots::Slots;
@@ -116,6 +116,8 @@ pub struct WorkerParts {
     pub undertaker: Undertaker,
     /// Brings back what waits long for its next attempt.
     pub schedule: Schedule,
+    /// The keys whose jobs are parked.
+    pub quarantines: Quarantines,
     /// Remembers attempts over a restart.
     pub attempts: AttemptLog,
     /// The places of the process.
@@ -200,6 +202,7 @@ impl Pool {
                 group: name.to_owned(),
                 undertaker: self.parts.undertaker.clone(),
                 schedule: self.parts.schedule.clone(),
+                quarantines: self.parts.quarantines.clone(),
             };
             let charge = Charge {
                 group: name.to_owned(),

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::group::Group;
-use super::runner::{Ended, Report};
+use super::runner::{Ended, Ending, Report, park_again_ms};
 use crate::domain::commit_note::CommitNote;
 use crate::domain::counters::TypeCounters;
-use crate::domain::dispatch::{End, PartitionId, Verdict};
+use crate::domain::dispatch::{End, PartitionId, Ticket, Verdict};
 use crate::domain::handler::{Failure, Outcome};
 use crate::domain::offsets::Progress;
 use crate::domain::record::Record;
@@ -51,7 +51,16 @@ impl Group {
     }
 
     pub(super) fn ended(&mut self, ended: &Ended, now_ms: i64, jitter: f64) {
-        let Ended { ticket, record, outcome } = ended;
+        let Ended { ticket, record, ending } = ended;
+        let outcome = match ending {
+            Ending::Ran(outcome) => outcome,
+            Ending::Parked => return self.parked(ticket, record, now_ms),
+            Ending::NotParked(failure) => {
+                let end = End::NotBegun(failure, park_again_ms(now_ms));
+                self.dispatcher.ended(ticket, end, now_ms, 0.0);
+                return;
+            }
+        };
         let (end, failure) = match outcome {
             Outcome::Done => (End::Done, None),
             Outcome::AlreadyDone => (End::Passed, None),
@@ -83,7 +92,7 @@ impl Group {
                 let error = failure.map_or("", |failure| &failure.message);
                 tracing::warn!(job.r#type = type_name, error, "paused by an outage; probing");
             }
-            Verdict::Paused { is_news: false } => {}
+            Verdict::Paused { is_news: false } | Verdict::NotBegun => {}
             Verdict::RetryAt { at_ms, attempts, is_long } => {
                 log_retry(ended, type_name, failure, at_ms - now_ms);
                 if is_long {
@@ -101,6 +110,15 @@ impl Group {
                 "ended after its partition was taken away; it may run again elsewhere"
             ),
         }
+    }
+
+    /// Neither a success nor a failure: it says nothing of a dependency.
+    fn parked(&mut self, ticket: &Ticket, record: &Record, now_ms: i64) {
+        self.dispatcher.ended(ticket, End::Passed, now_ms, 0.0);
+        let Some(runnable) = self.runner.types.get(ticket.type_index()) else { return };
+        TypeCounters::count(&runnable.counters.parked);
+        let (job_id, job_type) = (record.message_id(), &*runnable.name);
+        tracing::debug!(job.id = %job_id, job.r#type = job_type, "parked: its key is quarantined");
     }
 
     /// There are rows to throw away once the offset has passed them.

@@ -84,7 +84,7 @@ impl Terms for ReplayTerms {
             let is_listed = self.desk.list_failure(self.id, record, failure, attempts, stop).await;
             match &self.burial {
                 Some((undertaker, group)) if is_listed => {
-                    undertaker.bury(record, group, failure, attempts, stop).await
+                    undertaker.bury(record, group, failure, attempts, stop).await.is_some()
                 }
                 _ => is_listed,
             }

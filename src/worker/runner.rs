@@ -15,24 +15,39 @@ use super::Runnable;
 use super::attempt::{self, Terms as AttemptTerms};
 use super::slots::Place;
 use super::terms::Terms;
-use crate::domain::clock::SharedClock;
+use crate::domain::clock::{SharedClock, millis};
 use crate::domain::counters::TypeCounters;
 use crate::domain::dispatch::{PartitionId, Start, Suspicion, Ticket};
 use crate::domain::handler::{Failure, Outcome};
+use crate::domain::quarantine::{PARKED_MAX, Passage};
 use crate::domain::record::Record;
 use crate::kafka::{Commit, KafkaFault};
 use crate::operations::{AttemptLog, Noted, Undertaker};
+use crate::store::ParkEnd;
 
 /// Attempts that one task begins, one after the other. Most of what a task costs is waking the
 /// thread that runs it; more than so many would make the last wait for what the first does
 /// before it waits for something itself.
 const BEGUN_AT_ONCE: usize = 16;
 
-/// How an attempt ended.
+/// How long a job waits that could not be parked, until it is tried again.
+const PARK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a place was taken for has ended.
 pub(super) struct Ended {
     pub(super) ticket: Ticket,
     pub(super) record: Arc<Record>,
-    pub(super) outcome: Outcome,
+    pub(super) ending: Ending,
+}
+
+/// How it ended.
+pub(super) enum Ending {
+    /// An attempt was made.
+    Ran(Outcome),
+    /// Its key is quarantined, and the job was put aside.
+    Parked,
+    /// So it is, and the job could not be put aside yet.
+    NotParked(Failure),
 }
 
 /// What a task reports. There are never more than jobs running and records being put away, so
@@ -87,11 +102,18 @@ impl Runner {
     /// Begins them one by one. One that has ended at once needs no task of its own, and most do
     /// not end at once.
     async fn begin(self: Arc<Self>, starts: Vec<Placed>) {
-        self.note_starts(&starts).await;
+        let parks: Vec<bool> = starts.iter().map(|(start, _)| self.parks_any(start)).collect();
+        let runs = starts.iter().zip(&parks).filter(|(_, parks)| !**parks);
+        self.note_starts(runs.map(|((start, _), _)| start)).await;
         let mut ended = Vec::with_capacity(starts.len());
-        for (start, place) in starts {
-            let mut attempt: BoxFuture<'static, _> =
-                Box::pin(Arc::clone(&self).attempt(start, place));
+        for ((start, place), parks) in starts.into_iter().zip(parks) {
+            let runner = Arc::clone(&self);
+            let mut attempt: BoxFuture<'static, Vec<Ended>> = match (start.also.is_empty(), parks) {
+                (true, true) => Box::pin(runner.park(start, place).map(Vec::from_iter)),
+                (true, false) => Box::pin(runner.attempt(start, place).map(Vec::from_iter)),
+                (false, true) => Box::pin(runner.park_apart(start, place)),
+                (false, false) => Box::pin(runner.merged(start, place)),
+            };
             if let Some(end) = (&mut attempt).now_or_never() {
                 ended.extend(end);
                 continue;
@@ -110,8 +132,8 @@ impl Runner {
     }
 
     /// Writes down those that may end the process, all at once, before the first one starts.
-    async fn note_starts(&self, starts: &[Placed]) {
-        let starting = starts.iter().flat_map(|(start, _)| {
+    async fn note_starts(&self, starts: impl Iterator<Item = &Start<Record>>) {
+        let starting = starts.flat_map(|start| {
             let joined = start.also.iter().map(|it| (&it.item, it.suspicion, it.attempt));
             let first = (&start.item, start.suspicion, start.attempt);
             let type_index = start.ticket.type_index();
@@ -139,19 +161,59 @@ impl Runner {
         attempt.min(most).saturating_sub(1)
     }
 
-    /// The end of each of its jobs; none where nobody waits for it any more, and the records run
-    /// again elsewhere.
-    async fn attempt(self: Arc<Self>, start: Start<Record>, _place: Place) -> Vec<Ended> {
-        let Some(runnable) = self.types.get(start.ticket.type_index()) else { return Vec::new() };
-        if start.also.is_empty() {
-            self.single(runnable, start).await.into_iter().collect()
-        } else {
-            Box::pin(self.merged(runnable, start)).await
-        }
+    /// Whether a dead letter of this type quarantines its key.
+    pub(super) fn asks_for_quarantine(&self, runnable: &Runnable) -> bool {
+        let quarantines = self.terms.quarantines();
+        quarantines.is_some_and(|all| all.is_asked_for(&runnable.record_type.topic.name))
     }
 
-    async fn single(&self, runnable: &Runnable, start: Start<Record>) -> Option<Ended> {
+    /// Whether a job is put aside in place of being run.
+    pub(super) fn parks(&self, record: &Record) -> bool {
+        let quarantines = self.terms.quarantines();
+        quarantines.is_some_and(|known| known.passage(&self.group, record) == Passage::Parks)
+    }
+
+    fn parks_any(&self, start: &Start<Record>) -> bool {
+        self.parks(&start.item) || start.also.iter().any(|joined| self.parks(&joined.item))
+    }
+
+    /// Puts a job aside, or runs it if its key is free by now.
+    async fn park(self: Arc<Self>, start: Start<Record>, place: Place) -> Option<Ended> {
+        let quarantines = self.terms.quarantines()?;
+        let parked = tokio::select! {
+            biased;
+            parked = quarantines.park(&self.group, &start.item) => parked,
+            () = self.abandon.cancelled() => return None,
+        };
+        let ending = match parked {
+            Ok(ParkEnd::Parked) => {
+                if start.suspicion == Suspicion::Alone {
+                    self.attempts.forget(&self.group, &start.item).await;
+                }
+                Ending::Parked
+            }
+            Ok(ParkEnd::Runs) if start.is_given_up => Ending::Ran(given_up(&start)),
+            Ok(ParkEnd::Runs) => {
+                self.note_starts(std::iter::once(&start)).await;
+                return self.attempt(start, place).await;
+            }
+            Ok(ParkEnd::Full) => {
+                let message = format!("its key is quarantined, and {PARKED_MAX} jobs are parked");
+                Ending::NotParked(Failure::new("quarantined", message))
+            }
+            Err(error) => {
+                let message = "its key is quarantined, and the database that keeps it is away";
+                tracing::warn!(job.id = %start.item.message_id(), %error, message);
+                Ending::NotParked(Failure::new("quarantined", message))
+            }
+        };
+        Some(Ended { ticket: start.ticket, record: start.item, ending })
+    }
+
+    /// None where nobody waits for the end any more; the record runs again elsewhere.
+    async fn attempt(self: Arc<Self>, start: Start<Record>, _place: Place) -> Option<Ended> {
         let Start { ticket, attempt, suspicion, item: record, .. } = start;
+        let runnable = self.types.get(ticket.type_index())?;
         let running = runnable.counters.begin();
         let begun = Instant::now();
         let terms = AttemptTerms {
@@ -174,14 +236,29 @@ impl Runner {
             self.clear(&record, attempt, outcome.as_ref()).await;
         }
         let outcome = outcome?;
-        if matches!(outcome, Outcome::Done | Outcome::AlreadyDone) {
-            self.undertaker.resolve(&record, &self.abandon).await;
+        if !self.is_settled(&record, &outcome).await {
+            return None;
         }
-        Some(Ended { ticket, record, outcome })
+        Some(Ended { ticket, record, ending: Ending::Ran(outcome) })
+    }
+
+    /// What else a success settles. False if the stop came first: then it has to come again.
+    pub(super) async fn is_settled(&self, record: &Record, outcome: &Outcome) -> bool {
+        if !matches!(outcome, Outcome::Done | Outcome::AlreadyDone) {
+            return true;
+        }
+        self.undertaker.resolve(record, &self.abandon).await;
+        match self.terms.quarantines() {
+            Some(quarantines) if quarantines.is_owed(&self.group, record) => {
+                // Apart, since it makes every attempt larger.
+                Box::pin(quarantines.succeeded(&self.group, record, &self.abandon)).await
+            }
+            _ => true,
+        }
     }
 
     /// An attempt that was written down is over, and the process is still there.
-    async fn clear(&self, record: &Record, attempt: u32, outcome: Option<&Outcome>) {
+    pub(super) async fn clear(&self, record: &Record, attempt: u32, outcome: Option<&Outcome>) {
         let attempts = match outcome {
             Some(Outcome::Done | Outcome::AlreadyDone) => {
                 return self.attempts.forget(&self.group, record).await;
@@ -236,4 +313,19 @@ impl Runner {
             runner.attempts.note(&runner.group, &noted).await;
         });
     }
+}
+
+/// A job has ended the process as often as it may.
+pub(super) fn given_up(start: &Start<Record>) -> Outcome {
+    let count = start.attempt.saturating_sub(1);
+    let message = format!(
+        "the process ended while this job ran with no other beside it, and none of its {count} \
+         attempts is left"
+    );
+    Outcome::Fail(Failure::new("crashed", message))
+}
+
+/// How long from now a job that could not be parked is tried again.
+pub(super) fn park_again_ms(now_ms: i64) -> i64 {
+    now_ms.saturating_add(millis(PARK_AGAIN))
 }

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::handler::Failure;
 use crate::domain::record::Record;
 use crate::domain::replay::Fate;
-use crate::operations::{Schedule, Undertaker};
+use crate::operations::{Quarantines, Schedule, Undertaker};
 
 /// What is to be done with a record that has arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +46,11 @@ pub(super) trait Terms: Send + Sync + 'static {
         stop: &'a CancellationToken,
     ) -> BoxFuture<'a, bool>;
 
+    /// The keys that are quarantined; none where that is of no matter.
+    fn quarantines(&self) -> Option<&Quarantines> {
+        None
+    }
+
     /// Partitions were given to this member. Returns whether records that are done above the
     /// group's commit are passed over.
     fn assigned(&self) -> bool {
@@ -70,6 +75,7 @@ pub(super) struct GroupTerms {
     pub(super) group: String,
     pub(super) undertaker: Undertaker,
     pub(super) schedule: Schedule,
+    pub(super) quarantines: Quarantines,
 }
 
 impl Terms for GroupTerms {
@@ -84,7 +90,18 @@ impl Terms for GroupTerms {
         attempts: u32,
         stop: &'a CancellationToken,
     ) -> BoxFuture<'a, bool> {
-        Box::pin(self.undertaker.bury(record, &self.group, failure, attempts, stop))
+        Box::pin(async move {
+            let letter = self.undertaker.bury(record, &self.group, failure, attempts, stop).await;
+            match letter {
+                // Until the database has this, nothing else of the key may start.
+                Some(place) => self.quarantines.buried(&self.group, record, &place, stop).await,
+                None => false,
+            }
+        })
+    }
+
+    fn quarantines(&self) -> Option<&Quarantines> {
+        Some(&self.quarantines)
     }
 
     fn postpone<'a>(

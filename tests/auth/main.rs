@@ -39,7 +39,7 @@ enum Rule {
 use Rule::{AnyToken, Open, Scope};
 
 /// Every endpoint, whom it serves, and what it answers to `{}` from such a caller.
-const RULES: [(&str, &str, Rule, u16); 32] = [
+const RULES: [(&str, &str, Rule, u16); 34] = [
     ("POST", "/jobs/{type}", Scope("jobs:write"), 422),
     ("POST", "/jobs/{type}/validate", Scope("jobs:write"), 422),
     ("POST", "/events/{topic}", Scope("events:write"), 422),
@@ -68,6 +68,8 @@ const RULES: [(&str, &str, Rule, u16); 32] = [
     ("GET", "/admin/workers", Scope("admin:read"), 200),
     ("POST", "/admin/jobs/{type}/pause", Scope("admin:write"), 200),
     ("POST", "/admin/jobs/{type}/resume", Scope("admin:write"), 200),
+    ("GET", "/admin/quarantines", Scope("admin:read"), 200),
+    ("POST", "/admin/quarantines/release", Scope("admin:write"), 400),
     ("GET", "/admin/audit", Scope("admin:read"), 200),
     ("GET", "/metrics", Open, 200),
     ("GET", "/health/live", Open, 200),

@@ -20,6 +20,7 @@ mod frozen;
 mod limits;
 mod merging;
 mod order;
+mod quarantine;
 mod slow;
 mod waits;
 

@@ -39,7 +39,9 @@ fn mail_to(to: &str) -> Mail {
     Mail {
         message_id: Uuid::now_v7(),
         to: to.to_owned(),
+        to_name: None,
         kind: "welcome".to_owned(),
+        unsubscribe_url: None,
         rendered: Rendered {
             subject: "Grüße".to_owned(),
             text: "Hi ✓\n.\nthe dot above stays\n".to_owned(),

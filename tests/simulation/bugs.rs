@@ -66,6 +66,14 @@ pub(crate) enum Bug {
     LetterTwice,
     /// A probe is said to have ended while it goes on.
     ProbeEndsEarly,
+    /// A quarantine is lifted when the first of its released jobs has ended.
+    LiftedEarly,
+    /// A record is settled before its letter holds its key.
+    HoldNotAwaited,
+    /// A worker that gets a partition does not read the quarantines.
+    QuarantinesUnread,
+    /// What comes during a release runs at once.
+    NewcomersRun,
 }
 
 /// Each mistake, what finds it, and what else may come to light first: a wrong commit, say, also
@@ -104,9 +112,13 @@ pub(crate) const TABLE: &[(Bug, Invariant, &[Invariant])] = {
         (B::OutageConvicts, I::Innocent, &[]),
         (B::WatchCountsDone, I::Attempts, &[]),
         (B::NeverPaused, I::Memory, &[]),
-        (B::NoWakeup, I::Wakeup, &[]),
+        (B::NoWakeup, I::Wakeup, &[I::Progress]),
         (B::RevokedUntold, I::Stale, &[I::Order, I::OneAtATime, I::RunsAgain, I::Limits]),
         (B::LetterTwice, I::EndsOnce, &[]),
         (B::ProbeEndsEarly, I::OneProbe, &[I::OneAtATime, I::EndsOnce, I::Limits, I::Alone]),
+        (B::LiftedEarly, I::QuarantineOrder, &[]),
+        (B::HoldNotAwaited, I::Quarantine, &[I::QuarantineOrder]),
+        (B::QuarantinesUnread, I::Quarantine, &[I::QuarantineOrder, I::NothingLost]),
+        (B::NewcomersRun, I::QuarantineOrder, &[]),
     ]
 };

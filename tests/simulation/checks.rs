@@ -19,6 +19,9 @@
 //!   and once more for each time that its partition was let go in good order since; each attempt
 //!   that was not noted because the database was away is forgiven, and each that ran on after its
 //!   partition was taken away.
+//! - *Quarantine* and its *order*. They hold for the worker that has the partition, and for the first
+//!   run of a job: one that has had its effect or its letter may come once more, after a crash or
+//!   since it was sent twice. A letter whose job has had its effect after all holds nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -69,6 +72,10 @@ pub(crate) enum Invariant {
     Wakeup,
     /// Without faults everything comes to its end.
     Progress,
+    /// Nothing of a quarantined key runs between the dead letter and the decision about it.
+    Quarantine,
+    /// The jobs of a key that quarantines run in the order in which they first came.
+    QuarantineOrder,
 }
 
 /// A promise that was broken.
@@ -115,8 +122,9 @@ pub(crate) struct Place {
     deaths: (u32, u32),
     /// Attempts that cannot be held against it.
     pub(crate) forgiven: u32,
-    /// The assignment, and when the last two attempts within it started.
-    pub(crate) started: (u64, i64, i64),
+    /// By assignment, of which two may run on side by side: when the last two attempts within it
+    /// started.
+    pub(crate) started: BTreeMap<u64, (i64, i64)>,
 }
 
 /// What really happened.
@@ -172,7 +180,7 @@ impl Truth {
             is_note_lost: false,
             deaths: (0, 0),
             forgiven: 0,
-            started: (0, 0, 0),
+            started: BTreeMap::new(),
         });
     }
 
@@ -252,6 +260,13 @@ impl Truth {
         }
     }
 
+    /// The jobs of this one's key in its partition that first came before it did.
+    pub(crate) fn earlier_of_key(&self, job: &Job) -> Vec<u32> {
+        let places = self.places[job.part].iter();
+        let of_key = places.filter(|place| place.job.key == job.key && place.job.is_ours);
+        of_key.map(|place| place.job.id).take_while(|id| *id != job.id).collect()
+    }
+
     /// Whatever was under way of a job has come to nothing.
     pub(crate) fn cut(&mut self, task: &Task) {
         let place = self.place(&task.job);
@@ -279,18 +294,22 @@ impl Truth {
     }
 
     /// At the end, when nothing happens any more.
-    pub(crate) fn at_rest(&mut self, claims: &BTreeSet<u32>) {
+    pub(crate) fn at_rest(&mut self, claims: &BTreeSet<u32>, mended: &BTreeSet<u32>) {
         let mut broken = None;
         for place in self.places.iter().flatten() {
             let job = &place.job;
             let ends = || place.ends.iter().map(|(_, ending)| *ending);
             if !place.has_ended(claims) {
                 broken = Some((Invariant::NothingLost, format!("{job:?}")));
-            } else if job.nature == Nature::Poison && claims.contains(&job.id) {
+            } else if job.nature == Nature::Poison
+                && claims.contains(&job.id)
+                && !mended.contains(&job.id)
+            {
                 broken = Some((Invariant::OneEffect, format!("{job:?} cannot have one")));
             } else if job.is_ours
                 && job.nature == Nature::Killer
-                && !ends().any(|e| e == Ending::Letter)
+                // A row that parks it brings it to another place.
+                && !ends().any(|e| e == Ending::Letter || e == Ending::Row)
             {
                 broken = Some((Invariant::Attempts, format!("{job:?} has no dead letter")));
             }

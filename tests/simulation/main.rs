@@ -22,6 +22,7 @@ mod checks;
 mod outcomes;
 mod partitions;
 mod plan;
+mod quarantines;
 mod schedule;
 mod shell;
 mod starts;
@@ -151,4 +152,8 @@ mistakes! {
     revoked_untold
     letter_twice
     probe_ends_early
+    lifted_early
+    hold_not_awaited
+    quarantines_unread
+    newcomers_run
 }

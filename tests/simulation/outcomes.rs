@@ -22,10 +22,11 @@ impl Worker {
         let failure = Failure::new("simulated", "as the seed has it");
         let end = match outcome {
             Outcome::Done => End::Done,
-            Outcome::AlreadyDone => End::Passed,
+            Outcome::AlreadyDone | Outcome::Parked => End::Passed,
             Outcome::Fail => End::Fail,
             Outcome::Retry => End::Retry(&failure),
             Outcome::Unavailable => End::Unavailable(&failure),
+            Outcome::NotParked => End::NotBegun(&failure, Self::park_again_ms(world)),
         };
         let is_sidelined = world.has(Bug::LaneGoesOn) && outcome == Outcome::Retry;
         let end = if is_sidelined { End::Passed } else { end };
@@ -78,6 +79,7 @@ impl Worker {
                 }
                 self.tasks.push(Task { stage: Stage::Postpone(attempts, at_ms), ..task.clone() });
             }
+            Verdict::NotBegun => {}
             Verdict::Stale => {
                 if world.has(Bug::StaleAccepted) {
                     self.dispatcher.passed(&world.plan.parts[job.part], job.offset);

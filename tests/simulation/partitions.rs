@@ -180,6 +180,7 @@ impl Worker {
             ..Owned::default()
         };
         self.owned.insert(part, owned);
+        self.read_quarantines(part, world);
         self.dispatcher.assigned([(world.plan.parts[part].clone(), done)]);
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jobgate::domain::dispatch::{Kind, Limits, PartitionId};
+use jobgate::domain::quarantine::Numbered;
 use jobgate::domain::retry::{Order, RetryPolicy};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
@@ -39,6 +40,28 @@ pub(crate) struct Job {
     pub(crate) is_ours: bool,
     /// Attempts of which its header tells.
     pub(crate) attempts_before: u32,
+    /// Its place in a quarantine that has released it.
+    pub(crate) numbered: Option<Numbered>,
+    /// Whether it is the replay of a dead letter.
+    pub(crate) is_replay: bool,
+}
+
+impl Job {
+    /// One without a key that succeeds.
+    pub(crate) fn good(id: u32, part: Part) -> Self {
+        Self {
+            id,
+            part,
+            index: 0,
+            offset: 0,
+            key: None,
+            nature: Nature::Good,
+            is_ours: true,
+            attempts_before: 0,
+            numbered: None,
+            is_replay: false,
+        }
+    }
 }
 
 impl fmt::Debug for Job {
@@ -48,6 +71,9 @@ impl fmt::Debug for Job {
         write!(formatter, "job {id} at {part}/{offset} ({key}, {nature:?})")?;
         if *attempts_before > 0 {
             write!(formatter, " after {attempts_before} attempts")?;
+        }
+        if let Some(numbered) = self.numbered {
+            write!(formatter, " number {}", numbered.number)?;
         }
         if self.is_ours { Ok(()) } else { write!(formatter, " of another group") }
     }
@@ -115,6 +141,7 @@ impl Plan {
                 factor: 3,
                 longest: Duration::from_secs(600),
                 order,
+                quarantine: name == "fast" && random.random_bool(0.6),
             },
             is_critical,
             running_max: random.random_bool(0.3).then(|| random.random_range(1..4)),

@@ -90,7 +90,9 @@ impl Simulation {
             }
             self.verdict()?;
         }
-        self.world.truth.at_rest(&self.world.database.claims);
+        let World { truth, database, .. } = &mut self.world;
+        truth.at_rest(&database.claims, &database.ward.mended);
+        truth.hold(Invariant::NothingLost, database.ward.is_empty(), || "parked jobs".to_owned());
         self.verdict()?;
         self.tally.steps += quiet_steps;
         self.tally.quiet_steps_max = quiet_steps;
@@ -133,6 +135,13 @@ impl Simulation {
             }
             910..930 => {
                 self.world.bring_back(true);
+                self.world.send_parked(true);
+                if self.world.chance(0.3) {
+                    self.world.decide(false);
+                }
+                if self.world.chance(0.1) {
+                    self.with(at, Worker::look);
+                }
             }
             930..945 => {
                 if self.workers[at].is_none() {
@@ -360,6 +369,14 @@ impl Simulation {
                 done += u64::from(self.give(part));
             }
         }
+        for at in 0..self.workers.len() {
+            self.with(at, |worker, world| {
+                done += u64::from(worker.is_unread);
+                worker.look(world);
+            });
+        }
+        done += u64::from(self.world.send_parked(false));
+        done += u64::from(self.world.decide(true));
         done + u64::from(self.world.bring_back(false))
     }
 
@@ -398,7 +415,8 @@ impl Simulation {
         self.world.is_mended = self.sleeps > SLEEPS_UNMENDED;
         let wakes = self.workers.iter().flatten().filter_map(Worker::wake_ms);
         let due = self.world.database.schedule.values().map(|(at_ms, ..)| *at_ms);
-        let Some(at_ms) = wakes.chain(due).min() else { return is_more };
+        let parked = self.world.database.ward.next_due_ms();
+        let Some(at_ms) = wakes.chain(due).chain(parked).min() else { return is_more };
         self.world.now_ms = self.world.now_ms.max(at_ms);
         self.each(|worker, world| worker.pump(world, true));
         true

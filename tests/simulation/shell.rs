@@ -2,15 +2,18 @@
 //! them what `src/worker` does, a step at a time.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use jobgate::domain::dispatch::{Dispatcher, GroupNumber, Leave, Shares, Start, Suspicion};
 use jobgate::domain::offset_map::DoneRanges;
+use jobgate::domain::quarantine::Quarantine;
 use rand::RngExt as _;
 
 use super::bugs::Bug;
 use super::checks::{Invariant, Noted};
 use super::partitions::{Event, Owned};
 use super::plan::{Job, Nature, Part};
+use super::quarantines::Lane;
 use super::tasks::{Outcome, Stage, Task};
 use super::world::{Commit, World};
 
@@ -29,6 +32,10 @@ pub(crate) struct Worker {
     pub(crate) is_leaving: bool,
     /// By type: when an attempt was last reported to have succeeded.
     pub(crate) succeeded_ms: Vec<i64>,
+    /// What it knows of the quarantines.
+    pub(crate) known: BTreeMap<Lane, Quarantine>,
+    /// It could not read them since partitions came.
+    pub(crate) is_unread: bool,
     /// When it wants to be woken.
     wake_ms: Option<i64>,
 }
@@ -37,10 +44,14 @@ impl Worker {
     pub(crate) fn new(number: usize, world: &World) -> Self {
         let plan = &world.plan;
         let mut dispatcher = Dispatcher::new(plan.limits, plan.kinds.iter().cloned());
-        heed_pauses(&mut dispatcher, world);
+        let is_unread = world.database.is_away;
+        heed_pauses(&mut dispatcher, is_unread, world);
+        let known = if is_unread { BTreeMap::new() } else { world.database.ward.held.clone() };
         let mut shares = Shares::new(plan.places);
         let group = shares.add_group();
         Self {
+            known,
+            is_unread,
             number,
             dispatcher,
             shares,
@@ -58,7 +69,7 @@ impl Worker {
     }
 
     pub(crate) fn heed_pauses(&mut self, world: &mut World) {
-        heed_pauses(&mut self.dispatcher, world);
+        heed_pauses(&mut self.dispatcher, self.is_unread, world);
         self.pump(world, false);
     }
 
@@ -76,7 +87,7 @@ impl Worker {
                 break;
             };
             count += 1;
-            if start.is_given_up {
+            if start.is_given_up && !self.parks(&start.item, world) {
                 self.give_up(start, world);
             } else {
                 self.start(start, world);
@@ -104,7 +115,7 @@ impl Worker {
     }
 
     fn start(&mut self, start: Start<Job>, world: &mut World) {
-        let Start { ticket, attempt, suspicion, item: job, .. } = start;
+        let Start { ticket, attempt, suspicion, item: job, is_given_up } = start;
         self.shares.take(self.group, ticket.is_critical(), ticket.is_alone());
         let owned = self.owned.get(&job.part);
         let epoch = owned.map_or(0, |owned| owned.epoch);
@@ -112,7 +123,10 @@ impl Worker {
         let type_index = ticket.type_index();
         let name = &*world.plan.kinds[type_index].name;
         let outage = self.dispatcher.outages().find(|(other, _)| *other == name);
+        let parks = self.parks(&job, world);
         let task = Task {
+            is_given_up,
+            begun_ms: world.now_ms,
             ticket,
             job,
             epoch,
@@ -121,10 +135,19 @@ impl Worker {
             is_accused,
             is_noted: false,
             probe_since_ms: outage.map(|(_, outage)| outage.since_ms),
-            stage: if suspicion == Suspicion::None { Stage::Run } else { Stage::Note },
+            stage: match suspicion {
+                _ if parks => Stage::Park,
+                Suspicion::None => Stage::Run,
+                _ => Stage::Note,
+            },
         };
         world.tell(|| format!("worker {} starts {task:?}", self.number));
-        self.check_start(&task, world);
+        if parks {
+            world.truth.starts(&task.job, task.epoch, &world.database.claims);
+        } else {
+            self.check_start(&task, world);
+            self.check_quarantine(&task, world);
+        }
         self.tasks.push(task.clone());
         if world.has(Bug::ProbeEndsEarly) && task.probe_since_ms.is_some() {
             self.ended(&task, Outcome::Unavailable, world);
@@ -133,6 +156,26 @@ impl Worker {
 
     fn give_up(&mut self, start: Start<Job>, world: &mut World) {
         let job = start.item;
+        let epoch = self.owned.get(&job.part).map_or(0, |owned| owned.epoch);
+        let task = Task {
+            is_given_up: true,
+            begun_ms: world.now_ms,
+            ticket: start.ticket,
+            job,
+            epoch,
+            attempt: start.attempt,
+            suspicion: start.suspicion,
+            is_accused: true,
+            is_noted: false,
+            probe_since_ms: None,
+            stage: Stage::Write,
+        };
+        self.given_up(task, world);
+    }
+
+    /// It has ended the process as often as it may.
+    pub(crate) fn given_up(&mut self, task: Task, world: &mut World) {
+        let job = Arc::clone(&task.job);
         let faults = world.plan.faults;
         let place = world.truth.place(&job);
         let is_guilty = place.last_noted == Noted::Broken || place.is_note_lost;
@@ -144,19 +187,7 @@ impl Worker {
         let is_allowed = is_guilty && (job.nature == Nature::Killer || !only_jobs_kill);
         world.truth.hold(Invariant::Innocent, is_allowed, || format!("{job:?} is given up"));
         world.tell(|| format!("{job:?} is given up"));
-        let epoch = self.owned.get(&job.part).map_or(0, |owned| owned.epoch);
-        let task = Task {
-            ticket: start.ticket,
-            job,
-            epoch,
-            attempt: start.attempt,
-            suspicion: start.suspicion,
-            is_accused: true,
-            is_noted: false,
-            probe_since_ms: None,
-            stage: Stage::Write,
-        };
-        self.ended(&task, Outcome::Fail, world);
+        self.ended(&Task { stage: Stage::Write, ..task }, Outcome::Fail, world);
     }
 
     fn change_intake(&mut self, world: &mut World) {
@@ -185,12 +216,11 @@ impl Worker {
     }
 }
 
-fn heed_pauses(dispatcher: &mut Dispatcher<Job>, world: &World) {
+fn heed_pauses(dispatcher: &mut Dispatcher<Job>, is_unread: bool, world: &World) {
     let kinds = &world.plan.kinds;
     dispatcher.set_paused(|name| {
-        kinds
-            .iter()
-            .zip(&world.is_paused)
-            .any(|(kind, is_paused)| *is_paused && &*kind.name == name)
+        kinds.iter().zip(&world.is_paused).any(|(kind, is_paused)| {
+            (*is_paused || is_unread && kind.retry.quarantine) && &*kind.name == name
+        })
     });
 }

@@ -9,7 +9,7 @@ use super::world::World;
 impl Worker {
     /// An attempt is about to start.
     pub(crate) fn check_start(&self, task: &Task, world: &mut World) {
-        let World { truth, database, plan, now_ms, .. } = world;
+        let World { truth, database, plan, .. } = world;
         let job = &*task.job;
         truth.starts(job, task.epoch, &database.claims);
         let runs = || self.tasks.iter().filter(|other| other.runs());
@@ -47,9 +47,9 @@ impl Worker {
         truth.hold(Invariant::OneProbe, probe.is_none(), || format!("{task:?} beside {probe:?}"));
         let attempts_max = kind.retry.attempts;
         let place = truth.place(job);
-        let (epoch, _, last_ms) = place.started;
-        let before_ms = if epoch == task.epoch { last_ms } else { *now_ms };
-        place.started = (task.epoch, before_ms, *now_ms);
+        let last_ms = place.started.get(&task.epoch).map(|(_, last_ms)| *last_ms);
+        let before_ms = last_ms.unwrap_or(task.begun_ms);
+        place.started.insert(task.epoch, (before_ms, task.begun_ms));
         let is_bounded = task.attempt <= attempts_max + place.more() || place.was_paused;
         truth.hold(Invariant::Attempts, is_bounded, || format!("{task:?} of {attempts_max}"));
     }
@@ -58,7 +58,8 @@ impl Worker {
     pub(crate) fn check_letter(&self, task: &Task, attempts: u32, world: &mut World) {
         let job = &*task.job;
         let attempts_max = world.plan.attempts_max(job.part);
-        let (_, before_ms, _) = world.truth.place(job).started;
+        let started = world.truth.place(job).started.get(&task.epoch).copied();
+        let (before_ms, _) = started.expect("it was started");
         let succeeded_ms = self.succeeded_ms[task.ticket.type_index()];
         world.truth.hold(Invariant::OutageLetter, succeeded_ms >= before_ms, || {
             format!("{job:?} is given up; since {before_ms} nobody has succeeded")

@@ -20,11 +20,16 @@ pub(crate) enum Outcome {
     Fail,
     Retry,
     Unavailable,
+    /// Its key is quarantined, and it is put aside; or cannot be yet.
+    Parked,
+    NotParked,
 }
 
 /// What comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
+    /// It is put aside in place of being run.
+    Park,
     /// It is noted that the attempt starts.
     Note,
     Run,
@@ -35,6 +40,8 @@ pub(crate) enum Stage {
     Report(Outcome),
     /// The dead letter is written.
     Write,
+    /// The letter comes to hold its key.
+    Hold,
     /// The row is written that brings the record back: after so many attempts, at this time.
     Postpone(u32, i64),
     /// The machine is told that the record was put away: whether as a dead letter.
@@ -46,6 +53,9 @@ pub(crate) enum Stage {
 /// An attempt, and what follows from it.
 #[derive(Clone)]
 pub(crate) struct Task {
+    pub(crate) is_given_up: bool,
+    /// When it was started.
+    pub(crate) begun_ms: i64,
     pub(crate) ticket: Ticket,
     pub(crate) job: Arc<Job>,
     /// The assignment.
@@ -82,8 +92,8 @@ pub(crate) enum Step {
 impl Task {
     /// Whether it is an attempt that runs.
     pub(crate) fn runs(&self) -> bool {
-        use Stage::{Again, Postpone, Settle, Write};
-        !matches!(self.stage, Write | Postpone(..) | Settle(_) | Again)
+        use Stage::{Again, Hold, Park, Postpone, Settle, Write};
+        !matches!(self.stage, Park | Write | Hold | Postpone(..) | Settle(_) | Again)
     }
 
     fn note(
@@ -131,6 +141,7 @@ impl Task {
                     world.database.attempts.remove(&(self.job.part, self.job.offset));
                 }
             }
+            Outcome::Parked | Outcome::NotParked => {}
         }
     }
 
@@ -193,6 +204,7 @@ impl Worker {
     pub(crate) fn advance(&mut self, at: usize, world: &mut World) -> Step {
         let Some(task) = self.tasks.get_mut(at) else { return Step::None };
         match task.stage {
+            Stage::Park => self.advance_parking(at, world),
             Stage::Note => {
                 task.begin(world);
                 let is_ours = world.owns(self.number, task.epoch, task.job.part);
@@ -224,6 +236,11 @@ impl Worker {
                 task.stage = Stage::Report(outcome);
             }
             Stage::Report(outcome) => {
+                let job = Arc::clone(&task.job);
+                let is_success = matches!(outcome, Outcome::Done | Outcome::AlreadyDone);
+                if is_success && !self.pay(&job, world) {
+                    return Step::None;
+                }
                 let task = self.tasks.swap_remove(at);
                 if !(world.has(Bug::ProbeNeverReleased)
                     && task.probe_since_ms.is_some()
@@ -234,12 +251,17 @@ impl Worker {
                 }
                 self.pump(world, false);
             }
-            Stage::Write => {
-                world.truth.ended(&task.job, task.epoch, Ending::Letter);
-                world.tell(|| format!("dead letter of {:?}", task.job));
-                // The acknowledgement was lost, and nobody looks whether it is there.
-                let is_again = world.has(Bug::LetterTwice) && world.chance(0.1);
-                task.stage = if is_again { Stage::Write } else { Stage::Settle(true) };
+            Stage::Write => self.write_letter(at, world),
+            Stage::Hold => {
+                let job = Arc::clone(&task.job);
+                if !self.hold(&job, world) {
+                    return Step::None;
+                }
+                if world.has(Bug::HoldNotAwaited) {
+                    self.tasks.swap_remove(at);
+                } else {
+                    self.tasks[at].stage = Stage::Settle(true);
+                }
             }
             Stage::Postpone(attempts, at_ms) => {
                 if world.database.is_away {
@@ -267,6 +289,41 @@ impl Worker {
             }
         }
         Step::Done
+    }
+
+    /// A job is put aside, or runs after all.
+    fn advance_parking(&mut self, at: usize, world: &mut World) {
+        let mut task = self.tasks.swap_remove(at);
+        if let Some(stage) = self.park(&task, world) {
+            task.stage = stage;
+        } else if task.is_given_up {
+            self.shares.free(task.ticket.is_critical(), task.ticket.is_alone());
+            self.given_up(task, world);
+            self.pump(world, false);
+            return;
+        } else {
+            let is_noted = task.suspicion != Suspicion::None;
+            task.stage = if is_noted { Stage::Note } else { Stage::Run };
+            self.check_start(&task, world);
+            self.check_quarantine(&task, world);
+        }
+        self.tasks.push(task);
+    }
+
+    fn write_letter(&mut self, at: usize, world: &mut World) {
+        let task = &mut self.tasks[at];
+        world.truth.ended(&task.job, task.epoch, Ending::Letter);
+        world.tell(|| format!("dead letter of {:?}", task.job));
+        let is_owner = world.owns(self.number, task.epoch, task.job.part);
+        world.lettered(&task.job, is_owner);
+        // Its acknowledgement was lost, and nobody looks whether it is there.
+        let is_again = world.has(Bug::LetterTwice) && world.chance(0.1);
+        task.stage = if is_again { Stage::Write } else { Stage::Hold };
+        if world.has(Bug::HoldNotAwaited) {
+            let ticket = task.ticket;
+            self.dispatcher.settled(&ticket);
+            self.pump(world, false);
+        }
     }
 
     /// The stop's time is over.

@@ -10,6 +10,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use super::bugs::Bug;
 use super::checks::Truth;
 use super::plan::{Job, KEYS, Nature, Part, Plan};
+use super::quarantines::Ward;
 
 /// What Kafka keeps of a commit.
 pub(crate) type Commit = (i64, String);
@@ -62,6 +63,7 @@ pub(crate) struct Database {
     pub(crate) attempts: BTreeMap<(Part, i64), Row>,
     /// Records that come back: when, and after how many attempts.
     pub(crate) schedule: BTreeMap<(Part, i64), (i64, u32, Arc<Job>)>,
+    pub(crate) ward: Ward,
 }
 
 impl World {
@@ -113,16 +115,7 @@ impl World {
         let nature = self.plan.nature(&mut self.random);
         let is_ours = self.chance(0.93);
         self.produced += 1;
-        self.append(Job {
-            id: self.produced,
-            part,
-            index: 0,
-            offset: 0,
-            key,
-            nature,
-            is_ours,
-            attempts_before: 0,
-        });
+        self.append(Job { key, nature, is_ours, ..Job::good(self.produced, part) });
     }
 
     /// A client writes records that succeed, one into each partition of a type.
@@ -130,16 +123,7 @@ impl World {
         for part in 0..self.parts.len() {
             if self.plan.kind_of[part] == kind {
                 self.produced += 1;
-                self.append(Job {
-                    id: self.produced,
-                    part,
-                    index: 0,
-                    offset: 0,
-                    key: None,
-                    nature: Nature::Good,
-                    is_ours: true,
-                    attempts_before: 0,
-                });
+                self.append(Job::good(self.produced, part));
             }
         }
     }

@@ -69,8 +69,8 @@ type Case<'a> = (&'a str, Option<&'a [u8]>, &'a str, &'a str, Value);
 async fn what_is_wrong_becomes_a_dead_letter(jobgate: &Jobgate, kafka: &Client) {
     let partition = 1;
     let (campaign, user) = (uuid(), uuid());
-    let no_recipient = json!({
-        "campaign_id": campaign, "user_id": user, "template_data": { "x": 1 }
+    let no_link = json!({
+        "campaign_id": campaign, "user_id": user, "template_data": { "email": "a@example.com" }
     })
     .to_string();
     let wrong_type = json!({
@@ -97,11 +97,11 @@ async fn what_is_wrong_becomes_a_dead_letter(jobgate: &Jobgate, kafka: &Client) 
             serde_json::from_str(&wrong_type).expect("JSON"),
         ),
         (
-            "without a recipient",
-            Some(no_recipient.as_bytes()),
+            "without a link",
+            Some(no_link.as_bytes()),
             "missing_data",
-            "email, verification_link",
-            serde_json::from_str(&no_recipient).expect("JSON"),
+            "verification_link",
+            serde_json::from_str(&no_link).expect("JSON"),
         ),
     ];
     // All under one key, so that each must be out of the way before the next.

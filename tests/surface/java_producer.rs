@@ -91,7 +91,7 @@ pub(crate) async fn a_job_of_the_former_system_runs(kafka: &LocalKafka, jobgate:
     job["type"] = json!("verification");
     let mut poison = job.clone();
     poison["user_id"] = json!(uuid());
-    poison["template_data"] = json!({});
+    poison["template_data"] = json!({ "email": "ada@example.com" });
     let lines = line(ITS_ID, &job) + &line(ITS_POISON_ID, &poison);
     produce(kafka, topic, &["parse.headers=true", "parse.key=true"], &lines).await;
 

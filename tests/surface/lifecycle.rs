@@ -98,7 +98,7 @@ async fn work(jobgate: &Jobgate) -> Work {
     let reward = jobgate.post("/jobs/reward.delivery", &json!({ "user_reward_id": uuid() })).await;
     assert_eq!(reward.status, StatusCode::ACCEPTED, "{}", reward.text);
     let mut payload = verification(&uuid(), &uuid());
-    payload["template_data"] = json!({});
+    payload["template_data"] = json!({ "email": "ada@example.com" });
     let failing = jobgate.post("/jobs/email.verification", &payload).await.json();
     let (partition, offset) = place(&failing);
     let letter = letter(jobgate, "waitlist.email.verification", partition, offset).await;

@@ -18,6 +18,7 @@ mod java_producer;
 mod letters;
 mod lifecycle;
 mod openapi;
+mod quarantine;
 mod raw_produce;
 mod support;
 mod trouble;

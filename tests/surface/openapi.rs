@@ -10,7 +10,7 @@ use crate::harness::{Jobgate, Options};
 use crate::support::run_to_end;
 
 /// Every route, as the router lists them.
-const ROUTES: [(&str, &str); 32] = [
+const ROUTES: [(&str, &str); 34] = [
     ("post", "/jobs/{type}"),
     ("post", "/jobs/{type}/validate"),
     ("post", "/events/{topic}"),
@@ -39,6 +39,8 @@ const ROUTES: [(&str, &str); 32] = [
     ("get", "/admin/workers"),
     ("post", "/admin/jobs/{type}/pause"),
     ("post", "/admin/jobs/{type}/resume"),
+    ("get", "/admin/quarantines"),
+    ("post", "/admin/quarantines/release"),
     ("get", "/admin/audit"),
     ("get", "/metrics"),
     ("get", "/health/live"),

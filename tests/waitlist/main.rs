@@ -10,9 +10,13 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../mail/server.rs"]
+#[expect(dead_code, reason = "the tests of the mail module use all of it")]
+mod mail_server;
 #[path = "../harness/postgres.rs"]
 mod postgres;
 
+mod emails;
 mod events;
 mod kills;
 mod positions;

@@ -17,6 +17,7 @@ pub use payload::{Payload, PayloadType, Reads, Rule};
 pub use record_type::{Accepted, Declaration, RecordKind, RecordType, Refusal};
 
 use super::key::TemplateError;
+use super::retry::Order;
 use super::schema::SchemaError;
 
 /// Bytes of the largest record of an ordinary topic: the largest body, 1 MiB, and room
@@ -224,6 +225,12 @@ fn check_settings(record_type: &RecordType) -> Result<(), CatalogError> {
     }
     if record_type.retry.attempts == 0 {
         return setting("needs at least 1 attempt");
+    }
+    if record_type.retry.quarantine && record_type.retry.order == Order::Relaxed {
+        return setting(
+            "cannot quarantine a key: its order is relaxed, so that jobs overtake each other; \
+             declare it strict",
+        );
     }
     Ok(())
 }

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::domain::fault::Fault;
-use crate::domain::retry::RetryPolicy;
+use crate::domain::retry::{Order, RetryPolicy};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -133,4 +133,7 @@ fn types_are_checked_against_each_other() {
     ));
     assert!(matches!(catalog_error(|d| d.group = String::new()), CatalogError::Setting { .. }));
     assert!(matches!(catalog_error(|d| d.retry.attempts = 0), CatalogError::Setting { .. }));
+    let relaxed = RetryPolicy { order: Order::Relaxed, quarantine: true, ..RetryPolicy::DEFAULT };
+    let error = catalog_error(move |d| d.retry = relaxed).to_string();
+    assert!(error.contains("declare it strict"), "{error}");
 }

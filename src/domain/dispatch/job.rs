@@ -140,6 +140,9 @@ pub enum End<'a> {
     Retry(&'a Failure),
     /// The dependency is away.
     Unavailable(&'a Failure),
+    /// It could not even start, and is looked at again at this time: milliseconds since the epoch.
+    /// No attempt is spent.
+    NotBegun(&'a Failure, i64),
 }
 
 /// What follows from the end of an attempt.
@@ -173,6 +176,8 @@ pub enum Verdict {
         /// Attempts that were made.
         attempts: u32,
     },
+    /// It starts at a later time, and its key waits for it.
+    NotBegun,
     /// The type is paused; the job waits without having spent an attempt.
     Paused {
         /// Whether this job was the first to say so.

@@ -23,6 +23,12 @@ impl<T> Dispatcher<T> {
             // A record that is being put away keeps its partition busy, so that a rebalance
             // waits for the dead letter instead of writing a second one.
             Verdict::DeadLetter { .. } | Verdict::Postpone { .. } | Verdict::Stale => {}
+            Verdict::NotBegun => {
+                self.quieten(ticket);
+                if !ticket.is_joined {
+                    self.make_ready(ticket.lane);
+                }
+            }
             Verdict::RetryAt { .. } | Verdict::Paused { .. } => {
                 self.acquit(ticket);
                 self.quieten(ticket);
@@ -56,6 +62,13 @@ impl<T> Dispatcher<T> {
                 // One that was given up has not run once more.
                 let attempts = entry.attempts + 1;
                 Verdict::DeadLetter { attempts: attempts.min(state.kind.retry.attempts) }
+            }
+            End::NotBegun(failure, at_ms) => {
+                state.breaker.probe_was_void(ticket.probe, now_ms);
+                entry.phase = Phase::RetryAt(at_ms);
+                entry.last_error = Some(Box::new(failure.clone()));
+                entry.has_not_begun();
+                Verdict::NotBegun
             }
             End::Unavailable(failure) => {
                 entry.wait_for_dependency(failure);

@@ -159,6 +159,12 @@ impl<T> Entry<T> {
         self.phase = Phase::Running(now_ms);
     }
 
+    /// Its last start was none: what counts is when attempts began.
+    pub(super) fn has_not_begun(&mut self) {
+        let before = self.started_ms.filter(|(before_ms, last_ms)| before_ms < last_ms);
+        self.started_ms = before.map(|(before_ms, _)| (before_ms, before_ms));
+    }
+
     /// It waits, without having spent an attempt.
     pub(super) fn wait_for_dependency(&mut self, failure: &Failure) {
         self.phase = Phase::Waiting;

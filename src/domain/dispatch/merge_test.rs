@@ -428,6 +428,7 @@ impl Course {
                 1 | 2 => End::Retry(&no),
                 3 => End::Unavailable(&no),
                 4 => End::Passed,
+                5 => End::NotBegun(&no, self.now_ms + 300),
                 _ => End::Done,
             };
             match self.machine.ended(&ticket, end, self.now_ms, 0.5) {
@@ -435,6 +436,7 @@ impl Course {
                 Verdict::DeadLetter { .. } => {
                     self.leaving.push((self.ids[place].clone(), offset, ticket));
                 }
+                Verdict::NotBegun => {}
                 Verdict::Stale => assert!(!self.is_current(&ticket)),
                 Verdict::RetryAt { attempts, .. } => {
                     self.attempts.insert((place, offset), attempts);

@@ -619,3 +619,26 @@ fn live(seed: u64) {
     assert!(ended_by_key.values().all(|offsets| offsets.is_sorted()), "seed {seed}: in order");
     assert_eq!(committable(&machine, &id), Some(100), "seed {seed}: everything is committed");
 }
+
+#[test]
+fn a_job_that_could_not_begin_keeps_its_key_waiting_and_spends_nothing() {
+    let mut machine = machine(Limits::DEFAULT);
+    let id = partition("topic.a", 0);
+    assign(&mut machine, [id.clone()]);
+    for offset in 0..2 {
+        arrive(&mut machine, &id, offset, "x");
+    }
+    let started = start_all(&mut machine, NOW);
+    assert_eq!(offsets(&started), [0]);
+    let failure = Failure::new("later", "not now");
+    let end = End::NotBegun(&failure, NOW + 1_000);
+    assert_eq!(machine.ended(&started[0].ticket, end, NOW, 0.0), Verdict::NotBegun);
+    assert!(machine.is_quiet(std::slice::from_ref(&id)));
+    assert_eq!(offsets(&start_all(&mut machine, NOW + 999)), [0; 0]);
+    assert_eq!(machine.next_wakeup_ms(), Some(NOW + 1_000));
+    let started = start_all(&mut machine, NOW + 1_000);
+    assert_eq!((offsets(&started), started[0].attempt), (vec![0], 1), "no attempt is spent");
+    machine.ended(&started[0].ticket, End::Passed, NOW + 1_000, 0.0);
+    assert_eq!(offsets(&start_all(&mut machine, NOW + 1_000)), [1]);
+    assert!(machine.outages().next().is_none(), "it says nothing of a dependency");
+}

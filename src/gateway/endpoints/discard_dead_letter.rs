@@ -24,7 +24,7 @@ pub(in super::super) struct DiscardRequest {
 
 /// Discard a dead letter
 ///
-/// It stays in the topic and in the history, with the reason.
+/// It stays in the topic and in the history, with the reason. Where it holds its key, that goes on.
 #[utoipa::path(
     post,
     path = "/admin/dlq/{partition}/{offset}/discard",

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::super::Services;
 use super::super::problem::Problem;
 use super::letter::{HistoryBody, LetterBody, LetterDetailBody};
+use super::quarantine::QuarantineBody;
 use crate::domain::clock::rfc3339;
 use crate::domain::dead_letter::Bytes;
 use crate::domain::json;
@@ -37,14 +38,16 @@ pub(in super::super) async fn get_dead_letter(
     place: Result<Path<(i32, i64)>, PathRejection>,
 ) -> Result<Json<LetterDetailBody>, Problem> {
     let (partition, offset) = letter_path(place)?;
-    let LetterDetail { summary, letter, history } =
+    let LetterDetail { summary, letter, history, quarantine } =
         services.dead_letters.get(partition, offset).await?;
     let (payload, headers) = match letter {
         Some(letter) => (payload(letter.original_value), letter.original_headers),
         None => (Value::Null, serde_json::Map::new()),
     };
     let history = history.into_iter().map(|(letter, done)| past(letter, done)).collect();
-    Ok(Json(LetterDetailBody { summary: LetterBody::from(summary), payload, headers, history }))
+    let quarantine = quarantine.map(|row| QuarantineBody::new(row, &services.catalog));
+    let summary = LetterBody::from(summary);
+    Ok(Json(LetterDetailBody { summary, payload, headers, history, quarantine }))
 }
 
 /// The place of a dead letter in a path.

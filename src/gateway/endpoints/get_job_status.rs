@@ -38,7 +38,7 @@ pub(in super::super) struct JobStatusBody {
     /// `queued` (waits), `running`, `retrying` (has failed, and waits for its next attempt),
     /// `succeeded`, `dead_lettered`, `skipped` (an offset reset went over it, or it is for another group), `expired`
     /// (retention took it before it was run), `scheduled` (it, or its next attempt, waits for its
-    /// time), `cancelled` (before its time).
+    /// time), `cancelled` (before its time), `parked` (put aside, since its key is quarantined).
     #[schema(example = "succeeded")]
     state: &'static str,
     /// Attempts that were made, the one that runs included; null where nothing tells.

@@ -27,10 +27,11 @@ const OUTCOMES: [(&str, Read); 5] = [
 ];
 
 /// Counters of one kind each.
-const COUNTERS: [(&str, &str, Read); 5] = [
+const COUNTERS: [(&str, &str, Read); 6] = [
     ("jobgate_consumed_records_total", "Records read by the workers.", |c| &c.consumed),
     ("jobgate_consumed_bytes_total", "Bytes of the records read.", |c| &c.consumed_bytes),
     ("jobgate_passed_records_total", "Records passed over.", |c| &c.passed),
+    ("jobgate_parked_records_total", "Records put aside in a quarantine.", |c| &c.parked),
     ("jobgate_attempts_started_total", "Attempts begun.", |c| &c.started),
     ("jobgate_dead_letters_total", "Dead letters acknowledged.", |c| &c.dead_lettered),
 ];

@@ -76,6 +76,8 @@ pub(in super::super) struct TypeBody {
     unavailable: u64,
     /// Records passed over, being for another group.
     passed: u64,
+    /// Records put aside, their key being quarantined.
+    parked: u64,
     /// Dead letters written.
     dead_lettered: u64,
 }
@@ -118,6 +120,7 @@ impl From<TypeTotals> for TypeBody {
             retried: totals.retried,
             unavailable: totals.unavailable,
             passed: totals.passed,
+            parked: totals.parked,
             dead_lettered: totals.dead_lettered,
         }
     }

@@ -99,7 +99,8 @@ pub(in super::super) struct ScheduledJobBody {
     #[schema(example = "email.verification")]
     type_name: String,
     /// `scheduled` (it waits for its time, or is being sent), `cancelled`, or, once it was sent,
-    /// the state of its record: `queued`, `succeeded`, `dead_lettered`, `skipped`, `expired`.
+    /// the state of its record: `queued`, `parked`, `succeeded`, `dead_lettered`, `skipped`,
+    /// `expired`.
     #[schema(example = "scheduled")]
     state: &'static str,
     /// RFC 3339: when it is due, or was.
@@ -128,7 +129,7 @@ impl ScheduledJobBody {
         let (place, sent_at_ms, cancelled_at_ms) = match stage {
             Stage::Sent { place, at_ms } => (Some(place), Some(at_ms), None),
             Stage::Cancelled { at_ms } => (None, None, Some(at_ms)),
-            Stage::Waiting | Stage::OnItsWay => (None, None, None),
+            Stage::Waiting | Stage::OnItsWay | Stage::Parked => (None, None, None),
         };
         let place = place.as_ref();
         Self {

@@ -5,6 +5,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::quarantine::QuarantineBody;
 use crate::domain::clock::rfc3339;
 use crate::store::IndexedLetter;
 
@@ -107,6 +108,8 @@ pub(in super::super) struct LetterDetailBody {
     pub(super) headers: serde_json::Map<String, Value>,
     /// Every dead letter of this message, the oldest first, with what was done.
     pub(super) history: Vec<HistoryBody>,
+    /// The key that this letter holds; null where it holds none.
+    pub(super) quarantine: Option<QuarantineBody>,
 }
 
 /// A dead letter in the history of a message.

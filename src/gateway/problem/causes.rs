@@ -8,7 +8,7 @@ use crate::domain::catalog::Refusal;
 use crate::domain::fault::{Fault, quoted};
 use crate::kafka::KafkaFault;
 use crate::operations::{
-    EdgeError, EnqueueError, LagError, LetterError, OPEN_REPLAYS_MAX, ReplayError,
+    EdgeError, EnqueueError, LagError, LetterError, OPEN_REPLAYS_MAX, QuarantineError, ReplayError,
     ReplayLetterError, ResetError, SEARCH_RECORDS_MAX, ScheduleError, StatsError, StatusError,
     TopicError,
 };
@@ -160,6 +160,19 @@ impl From<LetterError> for Problem {
             ),
             LetterError::Kafka(error) => error.into(),
             LetterError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<QuarantineError> for Problem {
+    fn from(error: QuarantineError) -> Self {
+        match error {
+            QuarantineError::NotQuarantined => Self::not_found(
+                "not-quarantined",
+                "This group has no such key in quarantine, or not any more; \
+                 GET /admin/quarantines lists what there is",
+            ),
+            QuarantineError::Store(error) => error.into(),
         }
     }
 }

@@ -16,11 +16,13 @@ use uuid::Uuid;
 
 use super::limited::{OpenTransaction, too_slow};
 use super::{Store, StoreError};
+use crate::domain::quarantine::Numbered;
 use crate::domain::receipt::Place;
 use crate::domain::record::{Header, Headers};
 use crate::domain::scheduled::{RetryOf, ScheduledRecord, Stage};
 
 pub use bell::Bell;
+pub(super) use sending::take_turn;
 pub use sending::{ClaimLimits, DueRow, GivenBack, SentRow};
 
 /// How long a row may take until it is about to be committed: a caller waits for it.
@@ -54,6 +56,8 @@ pub struct ScheduledRow {
     pub due_ms: i64,
     /// When it was asked for.
     pub created_at_ms: i64,
+    /// Whether it is of a job that was parked in a quarantine.
+    pub is_parking: bool,
     /// How far it is.
     pub stage: Stage,
 }
@@ -75,7 +79,8 @@ macro_rules! select_scheduled {
     ($rest:literal) => {
         concat!(
             "SELECT message_id, type_name, producer, topic, record_key, due_ms, created_at_ms,
-                    state, holder, is_doubtful, ended_at_ms, receipt_partition, receipt_offset
+                    state, holder, is_doubtful, ended_at_ms, receipt_partition, receipt_offset,
+                    quarantine_id
              FROM schedule ",
             $rest
         )
@@ -120,7 +125,8 @@ impl Store {
         row.as_ref().map(scheduled).transpose()
     }
 
-    /// The row of the retry that follows the last attempt which a group made at this record.
+    /// The row of the retry that follows the last attempt which a group made at this record, or
+    /// the row that it was parked in.
     pub async fn retry_of(
         &self,
         group: &str,
@@ -128,7 +134,7 @@ impl Store {
     ) -> Result<Option<ScheduledRow>, StoreError> {
         let row = sqlx::query(select_scheduled!(
             "WHERE topic = $1 AND retry_partition = $2 AND retry_offset = $3 AND retry_group = $4
-             ORDER BY retry_attempt DESC LIMIT 1"
+             ORDER BY retry_attempt DESC, created_at_ms DESC LIMIT 1"
         ))
         .bind(place.topic.as_ref())
         .bind(i64::from(place.partition))
@@ -180,18 +186,39 @@ pub(super) async fn insert(
     write(transaction, record).await
 }
 
+/// The same for a record that is parked: it waits for the release of its quarantine, or, where
+/// that is under way, for its time.
+pub(super) async fn insert_parked(
+    transaction: &mut OpenTransaction,
+    record: &ScheduledRecord,
+    numbered: Numbered,
+    is_released: bool,
+) -> Result<bool, StoreError> {
+    let state = if is_released { "waiting" } else { "parked" };
+    write_as(transaction, record, state, Some(numbered)).await
+}
+
 async fn write<'e>(
     executor: impl Executor<'e, Database = Any>,
     record: &ScheduledRecord,
+) -> Result<bool, StoreError> {
+    write_as(executor, record, "waiting", None).await
+}
+
+async fn write_as<'e>(
+    executor: impl Executor<'e, Database = Any>,
+    record: &ScheduledRecord,
+    state: &str,
+    parked: Option<Numbered>,
 ) -> Result<bool, StoreError> {
     let retry = record.retry.as_ref();
     let done = sqlx::query(
         "INSERT INTO schedule (id, message_id, type_name, producer, topic, record_key,
              record_value, headers, size_bytes, lane, due_ms, created_at_ms, state,
              held_until_ms, is_doubtful, failures, retry_group, retry_partition, retry_offset,
-             retry_attempt)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'waiting', 0, 0, 0,
-             $13, $14, $15, $16)
+             retry_attempt, quarantine_id, quarantine_number)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, 0, 0,
+             $14, $15, $16, $17, $18, $19)
          ON CONFLICT (id) DO NOTHING",
     )
     .bind(record.id.to_string())
@@ -206,10 +233,13 @@ async fn write<'e>(
     .bind(record.lane().to_string())
     .bind(record.due_ms)
     .bind(record.created_at_ms)
+    .bind(state)
     .bind(retry.map(|retry| retry.group.as_str()))
     .bind(retry.map(|retry| i64::from(retry.partition)))
     .bind(retry.map(|retry| retry.offset))
     .bind(retry.map(|retry| i64::from(retry.attempt)))
+    .bind(parked.map(|parked| parked.quarantine.to_string()))
+    .bind(parked.map(|parked| parked.number))
     .execute(executor)
     .await?;
     Ok(done.rows_affected() == 1)
@@ -220,11 +250,11 @@ fn storable(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
-fn encoded(bytes: &[u8]) -> String {
+pub(super) fn encoded(bytes: &[u8]) -> String {
     BASE64_STANDARD.encode(bytes)
 }
 
-fn decoded(text: &str) -> Result<Vec<u8>, StoreError> {
+pub(super) fn decoded(text: &str) -> Result<Vec<u8>, StoreError> {
     BASE64_STANDARD.decode(text).map_err(|_| StoreError::Corrupt { what: "base64" })
 }
 
@@ -248,7 +278,7 @@ fn decoded_headers(text: &str) -> Result<Headers, StoreError> {
     Ok(headers)
 }
 
-fn uuid(row: &AnyRow, column: &str) -> Result<Uuid, StoreError> {
+pub(super) fn uuid(row: &AnyRow, column: &str) -> Result<Uuid, StoreError> {
     let text: String = row.try_get(column)?;
     Uuid::parse_str(&text).map_err(|_| StoreError::Corrupt { what: "id" })
 }
@@ -258,7 +288,7 @@ fn bytes(row: &AnyRow, column: &str) -> Result<Option<Vec<u8>>, StoreError> {
     text.as_deref().map(decoded).transpose()
 }
 
-fn small(number: Option<i64>) -> Result<i32, StoreError> {
+pub(super) fn small(number: Option<i64>) -> Result<i32, StoreError> {
     let small = number.and_then(|number| i32::try_from(number).ok());
     small.ok_or(StoreError::Corrupt { what: "partition" })
 }
@@ -270,7 +300,10 @@ fn scheduled(row: &AnyRow) -> Result<ScheduledRow, StoreError> {
     let holder: Option<String> = row.try_get("holder")?;
     let is_doubtful: i64 = row.try_get("is_doubtful")?;
     let ended_at_ms: Option<i64> = row.try_get("ended_at_ms")?;
+    let quarantine: Option<String> = row.try_get("quarantine_id")?;
     let stage = match (word.as_str(), ended_at_ms) {
+        // Released or not, it waits for those before it.
+        ("parked" | "waiting", _) if quarantine.is_some() => Stage::Parked,
         ("waiting", _) if holder.is_some() || is_doubtful != 0 => Stage::OnItsWay,
         ("waiting", _) => Stage::Waiting,
         ("sent", Some(at_ms)) => {
@@ -290,6 +323,7 @@ fn scheduled(row: &AnyRow) -> Result<ScheduledRow, StoreError> {
         key: bytes(row, "record_key")?,
         due_ms: row.try_get("due_ms")?,
         created_at_ms: row.try_get("created_at_ms")?,
+        is_parking: quarantine.is_some(),
         stage,
     })
 }

@@ -172,11 +172,12 @@ impl Store {
     }
 }
 
-/// Waits for those who take rows, or change who holds some, and keeps others waiting until the
-/// transaction ends. On PostgreSQL a statement that selects rows sees what was there when it
-/// began, and those that it then changes as they are by then: a row whose lease was renewed
-/// between the two would be left out, and the one behind it would be taken past it.
-async fn take_turn(
+/// Waits for those who take rows, who change who holds some, or who park and release many at once,
+/// and keeps others waiting until the transaction ends. On PostgreSQL a statement that selects rows
+/// sees what was there when it began, and those that it then changes as they are by then: a row
+/// whose lease was renewed between the two would be left out, and the one behind it would be taken
+/// past it.
+pub(in crate::store) async fn take_turn(
     transaction: &mut OpenTransaction,
     holder: &str,
     now_ms: i64,

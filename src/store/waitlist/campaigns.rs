@@ -30,6 +30,13 @@ pub struct CampaignRow {
     pub site_url: Option<String>,
 }
 
+impl CampaignRow {
+    /// The name, if somebody has given it one.
+    pub fn given_name(&self) -> Option<&str> {
+        Some(self.name.as_str()).filter(|name| *name != NAMELESS)
+    }
+}
+
 impl Store {
     /// A campaign.
     pub async fn campaign(&self, id: Uuid) -> Result<Option<CampaignRow>, StoreError> {

@@ -66,6 +66,8 @@ pub struct UserRow {
     pub email_verified: bool,
     /// What the link to confirm the address carries.
     pub verification_token: String,
+    /// Whether the user wants no mail that was not asked for.
+    pub unsubscribed: bool,
 }
 
 /// A user is on the list now.
@@ -101,7 +103,7 @@ impl Store {
         let row = sqlx::query(
             "SELECT id, campaign_id, email, first_name, last_name, status, position, referral_code,
                     referred_by_id, referral_count, verified_referral_count, email_verified,
-                    verification_token
+                    verification_token, unsubscribed
              FROM waitlist_users WHERE id = $1",
         )
         .bind(id.to_string())
@@ -230,5 +232,6 @@ fn user(row: &AnyRow) -> Result<UserRow, StoreError> {
         verified_referral_count: row.try_get("verified_referral_count")?,
         email_verified: row.try_get::<i64, _>("email_verified")? != 0,
         verification_token: row.try_get("verification_token")?,
+        unsubscribed: row.try_get::<i64, _>("unsubscribed")? != 0,
     })
 }

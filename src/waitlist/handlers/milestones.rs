@@ -28,9 +28,8 @@ impl Milestones<'_> {
         let Some(counts) = counts else { return Ok(()) };
         let Some(reached) = reached(self.campaign, counts) else { return Ok(()) };
         effect.reach_milestone(referrer_id, reached).await.map_err(database_away)?;
-        let friends = if reached == 1 { "friend" } else { "friends" };
         let data = [
-            ("milestone".to_owned(), json!(format!("{reached} {friends}"))),
+            ("milestone".to_owned(), json!(in_words(reached))),
             ("referral_count".to_owned(), json!(counted(self.campaign, counts))),
         ];
         let user = (self.campaign.id, referrer_id);
@@ -39,13 +38,19 @@ impl Milestones<'_> {
     }
 }
 
+/// A milestone as its mail tells it.
+pub(super) fn in_words(milestone: i64) -> String {
+    let friends = if milestone == 1 { "friend" } else { "friends" };
+    format!("{milestone} {friends}")
+}
+
 /// The referrals that count: where addresses are to be confirmed, those that have been.
-fn counted(campaign: &CampaignRow, counts: ReferralCounts) -> i64 {
+pub(super) fn counted(campaign: &CampaignRow, counts: ReferralCounts) -> i64 {
     if campaign.verification_required { counts.verified } else { counts.all }
 }
 
 /// The highest milestone that is reached now and was not before.
-fn reached(campaign: &CampaignRow, counts: ReferralCounts) -> Option<i64> {
+pub(super) fn reached(campaign: &CampaignRow, counts: ReferralCounts) -> Option<i64> {
     let count = counted(campaign, counts);
     let reached = campaign.milestones.iter().copied().filter(|milestone| *milestone <= count);
     reached.max().filter(|milestone| *milestone > counts.milestone)

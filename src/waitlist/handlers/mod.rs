@@ -4,11 +4,13 @@
 //! [`Effect`](crate::store::Effect), claimed and committed as a whole, with the jobs that follow.
 
 mod fan_out;
+mod mail_data;
 mod milestones;
 mod position;
 mod referral_created;
 mod reward_earned;
 mod send_email;
+mod unrecorded;
 mod user_signup;
 mod user_verified;
 
@@ -16,6 +18,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::email::EmailKind;
+use super::site::Site;
 use crate::domain::catalog::Catalog;
 use crate::domain::clock::SharedClock;
 use crate::domain::handler::{Failure, Handler, Outcome};
@@ -25,7 +28,7 @@ use fan_out::FanOut;
 use position::Recalculate;
 use referral_created::RecordReferral;
 use reward_earned::RecordReward;
-use send_email::SendEmail;
+use send_email::{SendEmail, Tools};
 use user_signup::SignUp;
 use user_verified::Verify;
 
@@ -37,6 +40,8 @@ pub struct Parts {
     pub store: Store,
     /// Sends the mails.
     pub mailer: Arc<Mailer>,
+    /// Where the pages are that mails lead to, unless the campaign has its own.
+    pub site: Site,
     /// The one clock.
     pub clock: SharedClock,
     /// The `producer` header of the jobs that follow.
@@ -45,13 +50,17 @@ pub struct Parts {
 
 /// The handlers, by the name of their type.
 pub fn handlers(parts: &Parts) -> HashMap<String, Arc<dyn Handler>> {
-    let Parts { catalog, store, mailer, clock, producer_name } = parts;
+    let Parts { catalog, store, mailer, site, clock, producer_name } = parts;
     let fan_out = FanOut::new(catalog, clock, producer_name);
     let mut handlers: HashMap<String, Arc<dyn Handler>> = HashMap::new();
     for kind in EmailKind::ALL {
-        let (mailer, clock) = (Arc::clone(mailer), Arc::clone(clock));
-        let handler = SendEmail::new(kind, mailer, store.clone(), clock);
-        handlers.insert(kind.job_type(), Arc::new(handler));
+        let tools = Tools {
+            mailer: Arc::clone(mailer),
+            store: store.clone(),
+            clock: Arc::clone(clock),
+            site: site.clone(),
+        };
+        handlers.insert(kind.job_type(), Arc::new(SendEmail::new(kind, tools)));
     }
     let events: [(&str, Arc<dyn Handler>); 4] = [
         ("user.signup", Arc::new(SignUp::new(store, &fan_out))),

@@ -68,6 +68,10 @@ impl Obedient {
                     end(&self.pool, execution, "retry").await?;
                     return Ok(Outcome::Retry(Failure::new("asked", "it was asked to fail")));
                 }
+                Deed::Fail => {
+                    end(&self.pool, execution, "fail").await?;
+                    return Ok(Outcome::Fail(Failure::new("asked", "it was asked to fail")));
+                }
                 Deed::Hang => self.hang(execution, job).await,
             }
         }

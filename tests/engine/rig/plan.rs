@@ -47,6 +47,8 @@ pub(crate) struct KindPlan {
     pub(crate) running_per_prefix: Option<usize>,
     /// Jobs of a key that run at once.
     pub(crate) merged: usize,
+    /// Whether a dead letter quarantines its key.
+    pub(crate) quarantine: bool,
 }
 
 impl KindPlan {
@@ -62,6 +64,7 @@ impl KindPlan {
             running: None,
             running_per_prefix: None,
             merged: 1,
+            quarantine: false,
         }
     }
 
@@ -86,7 +89,7 @@ impl KindPlan {
                 "key": {"type": "string"},
                 "number": {"type": "integer"},
                 "ms": {"type": "integer"},
-                "deed": {"enum": ["effect", "abort", "retry", "hang"]},
+                "deed": {"enum": ["effect", "abort", "retry", "hang", "fail"]},
                 "times": {"type": "integer"},
             },
             "required": ["campaign", "key", "number", "ms", "deed", "times"],
@@ -105,6 +108,7 @@ impl KindPlan {
                 factor: 1,
                 longest: wait,
                 order: Order::Strict,
+                quarantine: self.quarantine,
             },
             critical: self.is_critical,
             headers: Vec::new(),
@@ -133,6 +137,8 @@ pub(crate) enum Deed {
     Retry,
     /// Never comes to an end by itself.
     Hang,
+    /// Fails for good.
+    Fail,
 }
 
 /// A job's payload.

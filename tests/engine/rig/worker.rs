@@ -1,6 +1,6 @@
 //! A worker process: this very test program, started again, with jobgate's own pool in it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use jobgate::domain::handler::Handler;
 use jobgate::domain::id::IdSource;
 use jobgate::domain::snapshot::Board;
 use jobgate::kafka::{KafkaSettings, Producer};
-use jobgate::operations::{AttemptLog, PauseWatch, Schedule, Undertaker};
+use jobgate::operations::{AttemptLog, PauseWatch, Quarantines, Schedule, Sender, Undertaker};
 use jobgate::store::Database;
 use jobgate::worker::{Pool, PoolSettings, Slots, WorkerParts};
 use rustix::process::{Pid, Signal, kill_process};
@@ -175,6 +175,23 @@ async fn pool(plan: &Plan, tracker: &TaskTracker, stop: &CancellationToken) -> P
         plan.kinds.iter().map(|kind| (kind.name.clone(), kind.limit())).collect();
     let letters = &catalog.dead_letters().name;
     let ids = Arc::new(IdSource::new());
+    let quarantines = Quarantines::open(
+        store.clone(),
+        Arc::clone(&catalog),
+        HashSet::new(),
+        Arc::clone(&ids),
+        Arc::clone(&clock),
+    );
+    let quarantines = quarantines.await.expect("the quarantines of keys");
+    tracker.spawn(quarantines.clone().run(stop.clone()));
+    let counters = Arc::new(Counters::new(catalog.iter().map(|t| t.name.as_str())));
+    if plan.kinds.iter().any(|kind| kind.quarantine) {
+        let (store, producer) = (store.clone(), producer.clone());
+        let (clock, counters) = (Arc::clone(&clock), Arc::clone(&counters));
+        let name = std::process::id().to_string();
+        let sender = Sender::new(store, producer, clock, counters, &name);
+        tracker.spawn(sender.run(stop.clone()));
+    }
     let later = Arc::clone(&clock);
     let schedule = Schedule::new(Arc::clone(&catalog), store.clone(), ids, later, "tests");
     let parts = WorkerParts {
@@ -182,6 +199,7 @@ async fn pool(plan: &Plan, tracker: &TaskTracker, stop: &CancellationToken) -> P
         handlers: Arc::new(handlers.collect()),
         undertaker: Undertaker::new(producer, store.clone(), Arc::clone(&clock), letters),
         schedule,
+        quarantines,
         attempts: AttemptLog::new(store, Arc::clone(&clock)),
         slots: Slots::new(plan.slots),
         board: Board::default(),
@@ -191,6 +209,5 @@ async fn pool(plan: &Plan, tracker: &TaskTracker, stop: &CancellationToken) -> P
         settings: PoolSettings::DEFAULT,
         catalog: Arc::clone(&catalog),
     };
-    let counters = Arc::new(Counters::new(catalog.iter().map(|t| t.name.as_str())));
     Pool { parts, counters, groups: plan.groups.clone(), instance: plan.instance.clone() }
 }
