@@ -137,6 +137,26 @@ pub trait Handler: Send + Sync + 'static {
     /// Runs one attempt. The future is dropped when the attempt's time is over.
     fn run<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Outcome>;
 
+    /// How many jobs of one key that wait behind each other may run in one attempt; 1: each runs
+    /// by itself. With more, [`Handler::run_merged`] must say what one run for several is.
+    fn merged_max(&self) -> usize {
+        1
+    }
+
+    /// Runs one attempt at several jobs of a key, in their order, and says how each has ended:
+    /// each has its own id to claim, its own attempts and its own dead letter. Their payloads
+    /// agree in nothing but the key, and not even in the fields that the key is made of, since
+    /// other Kafka clients write records too. A time limit or a panic is the end of all.
+    fn run_merged<'a>(&'a self, jobs: &'a [Job]) -> BoxFuture<'a, Vec<Outcome>> {
+        Box::pin(async move {
+            let mut outcomes = Vec::with_capacity(jobs.len());
+            for job in jobs {
+                outcomes.push(self.run(job).await);
+            }
+            outcomes
+        })
+    }
+
     /// How long an attempt may take; none: as long as the pool gives every attempt.
     fn timeout(&self) -> Option<Duration> {
         None

@@ -29,7 +29,10 @@ pub(super) struct Transaction(OpenTransaction);
 
 /// What statements of a transaction are run on.
 #[derive(Debug)]
-pub(super) struct OpenTransaction(sqlx::Transaction<'static, Any>);
+pub(super) struct OpenTransaction {
+    inner: sqlx::Transaction<'static, Any>,
+    statement_max: Duration,
+}
 
 impl Pool {
     pub(super) fn new(pool: AnyPool) -> Self {
@@ -37,7 +40,8 @@ impl Pool {
     }
 
     pub(super) async fn begin(&self) -> Result<Transaction, Error> {
-        Ok(Transaction(OpenTransaction(limited(self.0.begin()).await?)))
+        let inner = limited(STATEMENT_MAX, self.0.begin()).await?;
+        Ok(Transaction(OpenTransaction { inner, statement_max: STATEMENT_MAX }))
     }
 
     /// Closes every connection; those that do not answer are left to the end of the process.
@@ -51,11 +55,19 @@ impl Pool {
 impl Transaction {
     /// Past the limit it may have been committed or not.
     pub(super) async fn commit(self) -> Result<(), Error> {
-        limited(self.0.0.commit()).await
+        limited(self.0.statement_max, self.0.inner.commit()).await
     }
 
     pub(super) async fn rollback(self) -> Result<(), Error> {
-        limited(self.0.0.rollback()).await
+        limited(self.0.statement_max, self.0.inner.rollback()).await
+    }
+}
+
+impl OpenTransaction {
+    /// From now on its statements, and its commit, may take so long: where one of them works on
+    /// very many rows. Whoever asks for that says why it is bounded so.
+    pub(super) fn allow(&mut self, statement_max: Duration) {
+        self.statement_max = statement_max;
     }
 }
 
@@ -81,7 +93,7 @@ impl<'p> Executor<'p> for &'p Pool {
         'p: 'e,
         E: 'q + Execute<'q, Any>,
     {
-        limited_rows(self.0.fetch_many(query))
+        limited_rows(STATEMENT_MAX, self.0.fetch_many(query))
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<AnyRow>, Error>>
@@ -89,7 +101,7 @@ impl<'p> Executor<'p> for &'p Pool {
         'p: 'e,
         E: 'q + Execute<'q, Any>,
     {
-        Box::pin(limited(self.0.fetch_optional(query)))
+        Box::pin(limited(STATEMENT_MAX, self.0.fetch_optional(query)))
     }
 
     fn prepare_with<'e>(
@@ -100,14 +112,14 @@ impl<'p> Executor<'p> for &'p Pool {
     where
         'p: 'e,
     {
-        Box::pin(limited(self.0.prepare_with(sql, parameters)))
+        Box::pin(limited(STATEMENT_MAX, self.0.prepare_with(sql, parameters)))
     }
 
     fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Any>, Error>>
     where
         'p: 'e,
     {
-        Box::pin(limited(self.0.describe(sql)))
+        Box::pin(limited(STATEMENT_MAX, self.0.describe(sql)))
     }
 }
 
@@ -119,7 +131,7 @@ impl<'c> Executor<'c> for &'c mut OpenTransaction {
         'c: 'e,
         E: 'q + Execute<'q, Any>,
     {
-        limited_rows((&mut *self.0).fetch_many(query))
+        limited_rows(self.statement_max, (&mut *self.inner).fetch_many(query))
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<AnyRow>, Error>>
@@ -127,7 +139,7 @@ impl<'c> Executor<'c> for &'c mut OpenTransaction {
         'c: 'e,
         E: 'q + Execute<'q, Any>,
     {
-        Box::pin(limited((&mut *self.0).fetch_optional(query)))
+        Box::pin(limited(self.statement_max, (&mut *self.inner).fetch_optional(query)))
     }
 
     fn prepare_with<'e>(
@@ -138,34 +150,37 @@ impl<'c> Executor<'c> for &'c mut OpenTransaction {
     where
         'c: 'e,
     {
-        Box::pin(limited((&mut *self.0).prepare_with(sql, parameters)))
+        Box::pin(limited(self.statement_max, (&mut *self.inner).prepare_with(sql, parameters)))
     }
 
     fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Any>, Error>>
     where
         'c: 'e,
     {
-        Box::pin(limited((&mut *self.0).describe(sql)))
+        Box::pin(limited(self.statement_max, (&mut *self.inner).describe(sql)))
     }
 }
 
 /// What a statement gives: its results and its rows.
 type Rows<'e> = BoxStream<'e, Result<Either<AnyQueryResult, AnyRow>, Error>>;
 
-async fn limited<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    tokio::time::timeout(STATEMENT_MAX, work).await.map_err(|_| too_slow(STATEMENT_MAX))?
+async fn limited<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    tokio::time::timeout(limit, work).await.map_err(|_| too_slow(limit))?
 }
 
 /// The limit holds for the statement, not for each of its rows.
-fn limited_rows(rows: Rows<'_>) -> Rows<'_> {
-    let deadline = Instant::now() + STATEMENT_MAX;
+fn limited_rows(limit: Duration, rows: Rows<'_>) -> Rows<'_> {
+    let deadline = Instant::now() + limit;
     let rows = stream::unfold(Some(rows), move |rows| async move {
         let mut rows = rows?;
         match tokio::time::timeout_at(deadline, rows.next()).await {
             Ok(Some(Ok(row))) => Some((Ok(row), Some(rows))),
             Ok(Some(Err(error))) => Some((Err(error), None)),
             Ok(None) => None,
-            Err(_) => Some((Err(too_slow(STATEMENT_MAX)), None)),
+            Err(_) => Some((Err(too_slow(limit)), None)),
         }
     });
     rows.boxed()

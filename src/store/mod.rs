@@ -48,8 +48,8 @@ pub use schedule::{
 };
 pub use snapshots::{SnapshotRow, WorkerCursor};
 pub use waitlist::{
-    CampaignRow, EventKind, EventRecord, MailEnd, MailRecord, NewReferral, NewUser, NotSignedUp,
-    ReferralCounts, SignedUp, UserRow,
+    CampaignRow, EventKind, EventRecord, MailEnd, MailRecord, MovedUser, NewReferral, NewUser,
+    NotSignedUp, ReferralCounts, SignedUp, UserRow,
 };
 
 /// The database did not do what it was asked.

@@ -42,16 +42,34 @@ pub(super) async fn run(runnable: &Runnable, record: Arc<Record>, terms: Terms<'
         if let Some(outcome) = at_once(&mut running).await {
             return outcome;
         }
-        tokio::time::timeout(terms.timeout, running).await.unwrap_or_else(|_| {
-            let message = format!("the attempt took longer than {} s", terms.timeout.as_secs());
-            Outcome::Retry(Failure::new("timeout", message))
-        })
+        let limited = tokio::time::timeout(terms.timeout, running).await;
+        limited.unwrap_or_else(|_| timed_out(terms.timeout))
     };
     // What checks the payload is behind the boundary too: a report that never came would hold
     // the key, and a place among the running, for ever.
-    AssertUnwindSafe(attempt).catch_unwind().await.unwrap_or_else(|panic| {
-        Outcome::Retry(Failure::new("panic", panic_message(panic.as_ref())))
-    })
+    AssertUnwindSafe(attempt).catch_unwind().await.unwrap_or_else(|panic| panicked(panic.as_ref()))
+}
+
+/// The job in a record, behind the panic boundary; or how the attempt ends without one.
+pub(super) fn checked_job_of(
+    runnable: &Runnable,
+    record: &Arc<Record>,
+    terms: Terms<'_>,
+) -> Result<Job, Outcome> {
+    let read = AssertUnwindSafe(|| job_of(runnable, Arc::clone(record), terms));
+    let read = std::panic::catch_unwind(read).map_err(|panic| panicked(panic.as_ref()))?;
+    read.map_err(Outcome::Fail)
+}
+
+/// Its time is over.
+pub(super) fn timed_out(limit: Duration) -> Outcome {
+    let message = format!("the attempt took longer than {} s", limit.as_secs());
+    Outcome::Retry(Failure::new("timeout", message))
+}
+
+/// It has ended in a panic.
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> Outcome {
+    Outcome::Retry(Failure::new("panic", panic_message(panic)))
 }
 
 /// What it comes to when it is looked at once, if it has come to something by then.

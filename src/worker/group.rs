@@ -100,7 +100,15 @@ impl Group {
     ) -> Result<Self, KafkaFault> {
         let Charge { group, scope, instance, types, postpones, asks_for_ends, pace, terms } =
             charge;
-        let kinds = types.iter().map(|runnable| kind_of(runnable, postpones));
+        let merges = |runnable: &Runnable| {
+            let topic = &runnable.record_type.topic.name;
+            // A dead letter of one must keep those behind it from running.
+            terms.quarantines().is_none_or(|all| !all.is_asked_for(topic))
+        };
+        let kinds = types.iter().map(|runnable| Kind {
+            merged_max: if merges(runnable) { runnable.handler.merged_max() } else { 1 },
+            ..kind_of(runnable, postpones)
+        });
         let dispatcher = Dispatcher::new(parts.settings.limits, kinds);
         let by_topic: HashMap<Arc<str>, usize> = (0..)
             .zip(&types)
@@ -270,7 +278,8 @@ impl Group {
                 continue;
             }
             if let Some(pace) = &mut self.pace {
-                pace.started(now_ms);
+                // The rate is one of jobs, whatever runs together.
+                (0..=start.also.len()).for_each(|_| pace.started(now_ms));
             }
             let ticket = start.ticket;
             let place = self.seat.take(ticket.is_critical(), ticket.is_alone());
@@ -282,7 +291,11 @@ impl Group {
     /// It has ended the process as often as it may.
     fn give_up(&mut self, start: Start<Record>, now_ms: i64) {
         let ending = Ending::Ran(given_up(&start));
-        self.ended(&Ended { ticket: start.ticket, record: start.item, ending }, now_ms);
+        self.ended(
+            &Ended { ticket: start.ticket, record: start.item, ending },
+            now_ms,
+            rand::random(),
+        );
     }
 
     fn change_intake(&mut self) {
@@ -356,6 +369,7 @@ fn kind_of(runnable: &Runnable, postpones: bool) -> Kind {
         is_critical: record_type.critical,
         running_max: runnable.limit.running,
         running_per_prefix_max: runnable.limit.running_per_prefix,
+        merged_max: 1,
     }
 }
 

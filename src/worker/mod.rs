@@ -9,6 +9,7 @@ mod arrivals;
 mod attempt;
 mod group;
 mod look;
+mod merged;
 mod outcomes;
 mod replay_terms;
 mod replays;

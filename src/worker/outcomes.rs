@@ -18,8 +18,13 @@ impl Group {
         match report {
             Report::Ended(all) => {
                 let now_ms = self.runner.clock.now_ms();
+                let mut jitter = rand::random();
                 for ended in all {
-                    self.ended(&ended, now_ms);
+                    self.ended(&ended, now_ms, jitter);
+                    // Those of one attempt wait alike, so that they stay together.
+                    if !ended.ticket.is_joined() {
+                        jitter = rand::random();
+                    }
                 }
             }
             Report::Settled { ticket, record, is_settled, is_buried } => {
@@ -45,7 +50,7 @@ impl Group {
         }
     }
 
-    pub(super) fn ended(&mut self, ended: &Ended, now_ms: i64) {
+    pub(super) fn ended(&mut self, ended: &Ended, now_ms: i64, jitter: f64) {
         let Ended { ticket, record, ending } = ended;
         let outcome = match ending {
             Ending::Ran(outcome) => outcome,
@@ -63,7 +68,7 @@ impl Group {
             Outcome::Retry(failure) => (End::Retry(failure), Some(failure)),
             Outcome::Unavailable(failure) => (End::Unavailable(failure), Some(failure)),
         };
-        let verdict = self.dispatcher.ended(ticket, end, now_ms, rand::random());
+        let verdict = self.dispatcher.ended(ticket, end, now_ms, jitter);
         let Some(runnable) = self.runner.types.get(ticket.type_index()) else { return };
         let type_name = &*runnable.name;
         count(&runnable.counters, outcome, &verdict);

@@ -1,5 +1,6 @@
 //! The tasks of a group: they run attempts, put records away, and report.
 
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,15 +102,17 @@ impl Runner {
     /// Begins them one by one. One that has ended at once needs no task of its own, and most do
     /// not end at once.
     async fn begin(self: Arc<Self>, starts: Vec<Placed>) {
-        let parks: Vec<bool> = starts.iter().map(|(start, _)| self.parks(&start.item)).collect();
+        let parks: Vec<bool> = starts.iter().map(|(start, _)| self.parks_any(start)).collect();
         let runs = starts.iter().zip(&parks).filter(|(_, parks)| !**parks);
         self.note_starts(runs.map(|((start, _), _)| start)).await;
         let mut ended = Vec::with_capacity(starts.len());
         for ((start, place), parks) in starts.into_iter().zip(parks) {
-            let mut attempt: BoxFuture<'static, _> = if parks {
-                Box::pin(Arc::clone(&self).park(start, place))
-            } else {
-                Box::pin(Arc::clone(&self).attempt(start, place))
+            let runner = Arc::clone(&self);
+            let mut attempt: BoxFuture<'static, Vec<Ended>> = match (start.also.is_empty(), parks) {
+                (true, true) => Box::pin(runner.park(start, place).map(Vec::from_iter)),
+                (true, false) => Box::pin(runner.attempt(start, place).map(Vec::from_iter)),
+                (false, true) => Box::pin(runner.park_apart(start, place)),
+                (false, false) => Box::pin(runner.merged(start, place)),
             };
             if let Some(end) = (&mut attempt).now_or_never() {
                 ended.extend(end);
@@ -117,8 +120,9 @@ impl Runner {
             }
             let reports = self.reports.clone();
             self.tracker.spawn(async move {
-                if let Some(end) = attempt.await {
-                    let _ = reports.send(Report::Ended(vec![end]));
+                let ended = attempt.await;
+                if !ended.is_empty() {
+                    let _ = reports.send(Report::Ended(ended));
                 }
             });
         }
@@ -129,9 +133,18 @@ impl Runner {
 
     /// Writes down those that may end the process, all at once, before the first one starts.
     async fn note_starts(&self, starts: impl Iterator<Item = &Start<Record>>) {
-        let suspects = starts.filter(|start| start.suspicion != Suspicion::None);
-        let notes: Vec<(&Record, Noted)> =
-            suspects.map(|start| (&*start.item, Noted::Starts(self.counted(start)))).collect();
+        let starting = starts.flat_map(|start| {
+            let joined = start.also.iter().map(|it| (&it.item, it.suspicion, it.attempt));
+            let first = (&start.item, start.suspicion, start.attempt);
+            let type_index = start.ticket.type_index();
+            iter::once(first).chain(joined).map(move |start| (type_index, start))
+        });
+        let suspects = starting.filter(|(_, (_, suspicion, _))| *suspicion != Suspicion::None);
+        let notes: Vec<(&Record, Noted)> = suspects
+            .map(|(type_index, (record, suspicion, attempt))| {
+                (&**record, Noted::Starts(self.counted(type_index, suspicion, attempt)))
+            })
+            .collect();
         if !notes.is_empty() {
             self.attempts.note(&self.group, &notes).await;
         }
@@ -139,13 +152,13 @@ impl Runner {
 
     /// Attempts that count, should this one end the process. Of many that run at that moment one
     /// is to blame: an end counts once that has been found out, and nobody is given up before.
-    fn counted(&self, start: &Start<Record>) -> u32 {
-        if start.suspicion == Suspicion::Alone {
-            return start.attempt;
+    fn counted(&self, type_index: usize, suspicion: Suspicion, attempt: u32) -> u32 {
+        if suspicion == Suspicion::Alone {
+            return attempt;
         }
-        let runnable = self.types.get(start.ticket.type_index());
+        let runnable = self.types.get(type_index);
         let most = runnable.map_or(0, |runnable| runnable.record_type.retry.attempts);
-        start.attempt.min(most).saturating_sub(1)
+        attempt.min(most).saturating_sub(1)
     }
 
     /// Whether a dead letter of this type quarantines its key.
@@ -158,6 +171,10 @@ impl Runner {
     pub(super) fn parks(&self, record: &Record) -> bool {
         let quarantines = self.terms.quarantines();
         quarantines.is_some_and(|known| known.passage(&self.group, record) == Passage::Parks)
+    }
+
+    fn parks_any(&self, start: &Start<Record>) -> bool {
+        self.parks(&start.item) || start.also.iter().any(|joined| self.parks(&joined.item))
     }
 
     /// Puts a job aside, or runs it if its key is free by now.
@@ -219,21 +236,29 @@ impl Runner {
             self.clear(&record, attempt, outcome.as_ref()).await;
         }
         let outcome = outcome?;
-        if matches!(outcome, Outcome::Done | Outcome::AlreadyDone) && self.terms.resolves() {
-            self.undertaker.resolve(&record, &self.abandon).await;
-            if let Some(quarantines) = self.terms.quarantines()
-                && quarantines.is_owed(&self.group, &record)
-                // Apart, since it makes every attempt larger.
-                && !Box::pin(quarantines.succeeded(&self.group, &record, &self.abandon)).await
-            {
-                return None;
-            }
+        if !self.is_settled(&record, &outcome).await {
+            return None;
         }
         Some(Ended { ticket, record, ending: Ending::Ran(outcome) })
     }
 
+    /// What else a success settles. False if the stop came first: then it has to come again.
+    pub(super) async fn is_settled(&self, record: &Record, outcome: &Outcome) -> bool {
+        if !matches!(outcome, Outcome::Done | Outcome::AlreadyDone) || !self.terms.resolves() {
+            return true;
+        }
+        self.undertaker.resolve(record, &self.abandon).await;
+        match self.terms.quarantines() {
+            Some(quarantines) if quarantines.is_owed(&self.group, record) => {
+                // Apart, since it makes every attempt larger.
+                Box::pin(quarantines.succeeded(&self.group, record, &self.abandon)).await
+            }
+            _ => true,
+        }
+    }
+
     /// An attempt that was written down is over, and the process is still there.
-    async fn clear(&self, record: &Record, attempt: u32, outcome: Option<&Outcome>) {
+    pub(super) async fn clear(&self, record: &Record, attempt: u32, outcome: Option<&Outcome>) {
         let attempts = match outcome {
             Some(Outcome::Done | Outcome::AlreadyDone) => {
                 return self.attempts.forget(&self.group, record).await;

@@ -18,6 +18,7 @@ mod backlog;
 mod crashes;
 mod frozen;
 mod limits;
+mod merging;
 mod order;
 mod quarantine;
 mod slow;

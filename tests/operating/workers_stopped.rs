@@ -13,7 +13,7 @@ use crate::postgres::fresh_database;
 
 const VERIFICATION: &str = "waitlist.email.verification";
 const WELCOME: &str = "waitlist.email.welcome";
-const POSITION: &str = "waitlist.position.recalculation";
+const WEBHOOK: &str = "waitlist.webhook.delivery";
 const FRAUD: &str = super::FRAUD;
 /// The groups that are looked at, with their topics.
 const GROUPS: [(&str, &[&str]); 3] = [
@@ -27,7 +27,7 @@ const GROUPS: [(&str, &[&str]); 3] = [
             "waitlist.email.milestone",
         ],
     ),
-    ("position-workers", &[POSITION]),
+    ("webhook-workers", &[WEBHOOK]),
     ("fraud-workers", &[FRAUD]),
 ];
 
@@ -195,29 +195,29 @@ async fn lag_is_what_kafka_says_and_age_what_was_written_while_the_workers_are_s
         (FRAUD, 0, minutes(120)),
         (FRAUD, 0, minutes(2)),
         (FRAUD, 3, minutes(5)),
-        (POSITION, 0, minutes(50)),
-        (POSITION, 1, minutes(40)),
-        (POSITION, 2, minutes(20)),
+        (WEBHOOK, 0, minutes(50)),
+        (WEBHOOK, 1, minutes(40)),
+        (WEBHOOK, 2, minutes(20)),
     ] {
         stopped.write(topic, partition, ago).await;
     }
     // Of the three partitions of this group one is done, one has one more to do, and one is
     // without a commit.
-    let url = "/admin/groups/position-workers/offsets";
+    let url = "/admin/groups/webhook-workers/offsets";
     let request = json!({
-        "topic": POSITION, "partitions": [0, 1], "to": "latest", "reason": "a test"
+        "topic": WEBHOOK, "partitions": [0, 1], "to": "latest", "reason": "a test"
     });
     reset(&stopped.place, url, &request).await;
-    stopped.done(POSITION, 0);
-    stopped.done(POSITION, 1);
-    stopped.write(POSITION, 1, minutes(15)).await;
+    stopped.done(WEBHOOK, 0);
+    stopped.done(WEBHOOK, 1);
+    stopped.write(WEBHOOK, 1, minutes(15)).await;
 
     for (group, _) in GROUPS {
         let told = stopped.told(group).await;
         assert_eq!(told, stopped.true_lag(group).await, "{group}");
     }
-    let position = stopped.told("position-workers").await;
-    let of = |partition: i64| position[&(POSITION.to_owned(), partition)];
+    let webhook = stopped.told("webhook-workers").await;
+    let of = |partition: i64| webhook[&(WEBHOOK.to_owned(), partition)];
     assert_eq!((of(0), of(1)), ((Some(1), 1, 0), (Some(1), 2, 1)));
     assert_eq!((of(2), of(3)), ((None, 1, 1), (None, 0, 0)));
     let lag = |group: &'static str| {

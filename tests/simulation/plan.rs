@@ -146,6 +146,7 @@ impl Plan {
             is_critical,
             running_max: random.random_bool(0.3).then(|| random.random_range(1..4)),
             running_per_prefix_max: random.random_bool(0.4).then(|| random.random_range(1..3)),
+            merged_max: 1,
         });
         let placed = [(0, 0), (0, 1), (1, 0), (2, 0)];
         let part = |(kind, partition): (usize, i32)| PartitionId {

@@ -20,4 +20,5 @@ mod analytics;
 mod emails;
 mod events;
 mod kills;
+mod positions;
 mod stage;

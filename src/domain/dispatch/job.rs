@@ -71,6 +71,21 @@ pub struct Start<T> {
     pub is_given_up: bool,
     /// The record.
     pub item: Arc<T>,
+    /// Those that run in the same attempt: the next records of its key, in their order.
+    pub also: Vec<Joined<T>>,
+}
+
+/// A job that runs in the attempt of one before it.
+#[derive(Debug)]
+pub struct Joined<T> {
+    /// Names it when the attempt ends.
+    pub ticket: Ticket,
+    /// The number of its own attempt, from 1.
+    pub attempt: u32,
+    /// Why it must be written down before it starts, if so.
+    pub suspicion: Suspicion,
+    /// The record.
+    pub item: Arc<T>,
 }
 
 /// Names a running attempt. One from before a rebalance is no longer known and has no
@@ -86,6 +101,8 @@ pub struct Ticket {
     /// The outage that it is a probe of.
     pub(super) probe: Option<Probe>,
     pub(super) is_alone: bool,
+    /// It runs in the attempt of one before it, and holds no place.
+    pub(super) is_joined: bool,
 }
 
 impl Ticket {
@@ -97,6 +114,11 @@ impl Ticket {
     /// Whether its type is critical.
     pub fn is_critical(&self) -> bool {
         self.is_critical
+    }
+
+    /// Whether it runs in the attempt of one before it, whose end is told after its own.
+    pub fn is_joined(&self) -> bool {
+        self.is_joined
     }
 
     /// Whether no other job may run beside it.

@@ -1,18 +1,21 @@
 //! What follows from how an attempt ended.
 
 use super::super::retry::{LONG_WAIT, Order};
-use super::lane::{Lane, Phase};
+use super::lane::Phase;
 use super::{Dispatcher, End, Suspicion, Ticket, Verdict};
 
 impl<T> Dispatcher<T> {
-    /// An attempt has ended. `jitter` in `0.0..=1.0` varies the wait before the next one.
+    /// An attempt has ended. `jitter` in `0.0..=1.0` varies the wait before the next one. Of one
+    /// that others have joined, their ends come before its own.
     pub fn ended(&mut self, ticket: &Ticket, end: End<'_>, now_ms: i64, jitter: f64) -> Verdict {
-        self.running = self.running.saturating_sub(1);
         if ticket.is_alone {
             self.is_one_alone = false;
         }
-        if let Some(state) = self.kinds.get_mut(ticket.type_index) {
-            state.ended(ticket.prefix);
+        if !ticket.is_joined {
+            self.running = self.running.saturating_sub(1);
+            if let Some(state) = self.kinds.get_mut(ticket.type_index) {
+                state.ended(ticket.prefix);
+            }
         }
         let verdict = self.judge(ticket, end, now_ms, jitter);
         match verdict {
@@ -22,12 +25,16 @@ impl<T> Dispatcher<T> {
             Verdict::DeadLetter { .. } | Verdict::Postpone { .. } | Verdict::Stale => {}
             Verdict::NotBegun => {
                 self.quieten(ticket);
-                self.make_ready(ticket.lane);
+                if !ticket.is_joined {
+                    self.make_ready(ticket.lane);
+                }
             }
             Verdict::RetryAt { .. } | Verdict::Paused { .. } => {
                 self.acquit(ticket);
                 self.quieten(ticket);
-                self.make_ready(ticket.lane);
+                if !ticket.is_joined {
+                    self.make_ready(ticket.lane);
+                }
             }
         }
         verdict
@@ -39,7 +46,7 @@ impl<T> Dispatcher<T> {
         let lane = partition
             .filter(|partition| partition.generation == ticket.lane.generation)
             .and_then(|partition| partition.lanes.get_mut(&ticket.lane.id));
-        let Some(Lane { first: entry, .. }) = lane else {
+        let Some(entry) = lane.and_then(|lane| lane.entry_mut(ticket.offset)) else {
             state.breaker.probe_was_void(ticket.probe, now_ms);
             return Verdict::Stale;
         };
@@ -132,9 +139,9 @@ impl<T> Dispatcher<T> {
         self.quieten(ticket);
         let Some(partition) = self.current_mut(ticket.lane) else { return };
         partition.offsets.finished(ticket.offset);
-        let (freed_bytes, has_next) = partition.pop(ticket.lane.id);
+        let (freed_bytes, may_go_on) = partition.remove(ticket.lane.id, ticket.offset);
         self.waiting_bytes = self.waiting_bytes.saturating_sub(freed_bytes);
-        if has_next {
+        if may_go_on {
             self.make_ready(ticket.lane);
         }
     }

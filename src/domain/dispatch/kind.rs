@@ -22,6 +22,8 @@ pub struct Kind {
     pub running_max: Option<usize>,
     /// The same, for each prefix of its key.
     pub running_per_prefix_max: Option<usize>,
+    /// Jobs of one key that may run in one attempt; 1: each by itself.
+    pub merged_max: usize,
 }
 
 #[derive(Debug)]

@@ -110,13 +110,20 @@ impl<T> Partition<T> {
         }
     }
 
-    /// Takes the first record of a lane out. Returns its bytes, and whether another one follows.
-    pub(super) fn pop(&mut self, id: LaneId) -> (usize, bool) {
+    /// Takes a record of a lane out. Returns its bytes, and whether the lane may go on with
+    /// another one: one that is being put away, as it ended in the same attempt, must be gone
+    /// first.
+    pub(super) fn remove(&mut self, id: LaneId, offset: i64) -> (usize, bool) {
         let Some(lane) = self.lanes.get_mut(&id) else { return (0, false) };
+        if lane.first.offset != offset {
+            let at = lane.rest.binary_search_by_key(&offset, |entry| entry.offset);
+            let removed = at.ok().and_then(|at| lane.rest.remove(at));
+            return (removed.map_or(0, |entry| entry.size_bytes), false);
+        }
         let freed_bytes = lane.first.size_bytes;
         if let Some(next) = lane.rest.pop_front() {
             lane.first = next;
-            (freed_bytes, true)
+            (freed_bytes, !matches!(lane.first.phase, Phase::Running(_) | Phase::Leaving))
         } else {
             self.lanes.remove(&id);
             (freed_bytes, false)
@@ -133,7 +140,25 @@ impl<T> Partition<T> {
     }
 }
 
+impl<T> Lane<T> {
+    /// The record at this offset. They lie in the order of their offsets.
+    pub(super) fn entry_mut(&mut self, offset: i64) -> Option<&mut Entry<T>> {
+        if self.first.offset == offset {
+            return Some(&mut self.first);
+        }
+        let at = self.rest.binary_search_by_key(&offset, |entry| entry.offset).ok()?;
+        self.rest.get_mut(at)
+    }
+}
+
 impl<T> Entry<T> {
+    /// An attempt starts.
+    pub(super) fn begin(&mut self, now_ms: i64) {
+        let before_ms = self.started_ms.map_or(now_ms, |(_, last_ms)| last_ms);
+        self.started_ms = Some((before_ms, now_ms));
+        self.phase = Phase::Running(now_ms);
+    }
+
     /// Its last start was none: what counts is when attempts began.
     pub(super) fn has_not_begun(&mut self) {
         let before = self.started_ms.filter(|(before_ms, last_ms)| before_ms < last_ms);

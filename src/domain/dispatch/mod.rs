@@ -13,6 +13,7 @@ mod job;
 mod judge;
 mod kind;
 mod lane;
+mod merge;
 mod shares;
 mod view;
 
@@ -25,7 +26,7 @@ use super::offset_map::DoneRanges;
 use super::offsets::Progress;
 use super::outage::Outage;
 
-pub use job::{Arrival, End, PartitionId, Past, Start, Suspicion, Ticket, Verdict};
+pub use job::{Arrival, End, Joined, PartitionId, Past, Start, Suspicion, Ticket, Verdict};
 pub use kind::Kind;
 use kind::KindState;
 use lane::{Entry, Intake, LaneId, LaneRef, Partition, Phase};
@@ -333,16 +334,14 @@ impl<T> Dispatcher<T> {
         let partition = self.partitions.get_mut(lane.slot)?.as_mut()?;
         let type_index = partition.type_index;
         let entry = &mut partition.lanes.get_mut(&lane.id)?.first;
-        let before_ms = entry.started_ms.map_or(now_ms, |(_, last_ms)| last_ms);
-        entry.started_ms = Some((before_ms, now_ms));
-        entry.phase = Phase::Running(now_ms);
+        entry.begin(now_ms);
         partition.busy += 1;
         self.running += 1;
         let state = self.kinds.get_mut(type_index)?;
         state.started(entry.prefix);
         let probe = if is_probe { state.breaker.probe_started() } else { None };
         let is_alone = entry.suspicion == Suspicion::Alone && !entry.is_given_up;
-        Some(Start {
+        let start = Start {
             attempt: entry.attempts + 1,
             suspicion: entry.suspicion,
             is_given_up: entry.is_given_up,
@@ -355,8 +354,11 @@ impl<T> Dispatcher<T> {
                 is_critical: state.kind.is_critical,
                 probe,
                 is_alone,
+                is_joined: false,
             },
-        })
+            also: Vec::new(),
+        };
+        Some(self.join(start, now_ms))
     }
 
     fn partition(&self, id: &PartitionId) -> Option<&Partition<T>> {
@@ -456,6 +458,8 @@ impl<T> Dispatcher<T> {
 
 #[cfg(test)]
 mod alone_test;
+#[cfg(test)]
+mod merge_test;
 #[cfg(test)]
 mod probes_test;
 #[cfg(test)]

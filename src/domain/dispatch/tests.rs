@@ -12,6 +12,7 @@ pub(super) fn kind(name: &str) -> Kind {
         is_critical: false,
         running_max: None,
         running_per_prefix_max: None,
+        merged_max: 1,
     }
 }
 

@@ -5,12 +5,14 @@ mod analytics;
 mod campaigns;
 mod events;
 mod mails;
+mod positions;
 mod referrals;
 mod users;
 
 pub use campaigns::CampaignRow;
 pub use events::{EventKind, EventRecord};
 pub use mails::{MailEnd, MailRecord};
+pub use positions::MovedUser;
 pub use referrals::{NewReferral, ReferralCounts};
 pub use users::{NewUser, NotSignedUp, SignedUp, UserRow};
 

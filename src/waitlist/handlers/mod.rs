@@ -9,6 +9,7 @@ mod fan_out;
 mod keep_analytics;
 mod mail_data;
 mod milestones;
+mod position;
 mod referral_created;
 mod reward_earned;
 mod send_email;
@@ -29,6 +30,7 @@ use crate::store::{Store, StoreError};
 use analytics::SumUp;
 use analytics_rebuild::Rebuild;
 use fan_out::FanOut;
+use position::Recalculate;
 use referral_created::RecordReferral;
 use reward_earned::RecordReward;
 use send_email::{SendEmail, Tools};
@@ -73,6 +75,8 @@ pub fn handlers(parts: &Parts) -> HashMap<String, Arc<dyn Handler>> {
         ("referral.created", Arc::new(RecordReferral::new(store, &fan_out))),
         ("reward.earned", Arc::new(RecordReward::new(store, &fan_out))),
     ];
+    let positions = Recalculate::new(store, &fan_out);
+    handlers.insert("position.recalculation".to_owned(), Arc::new(positions));
     handlers.extend(events.map(|(name, handler)| (name.to_owned(), handler)));
     handlers
 }

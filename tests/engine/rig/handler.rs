@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use jobgate::domain::clock::{Clock as _, SystemClock};
 use jobgate::domain::handler::{Failure, Handler, Job, Outcome};
-use sqlx::PgPool;
+use sqlx::{PgPool, PgTransaction};
 use tokio_util::task::TaskTracker;
 
 use super::plan::{Deed, Task};
@@ -21,6 +21,8 @@ pub(crate) struct Obedient {
     pub(crate) instance: String,
     pub(crate) timeout: Option<Duration>,
     pub(crate) tracker: TaskTracker,
+    /// Jobs of a key in one run.
+    pub(crate) merged_max: usize,
 }
 
 impl Handler for Obedient {
@@ -28,6 +30,19 @@ impl Handler for Obedient {
         Box::pin(async move {
             self.attempt(job).await.unwrap_or_else(|error| {
                 Outcome::Unavailable(Failure::caused_by("database", "no database", &error))
+            })
+        })
+    }
+
+    fn merged_max(&self) -> usize {
+        self.merged_max
+    }
+
+    fn run_merged<'a>(&'a self, jobs: &'a [Job]) -> BoxFuture<'a, Vec<Outcome>> {
+        Box::pin(async move {
+            self.attempt_at_all(jobs).await.unwrap_or_else(|error| {
+                let failure = Failure::caused_by("database", "no database", &error);
+                vec![Outcome::Unavailable(failure); jobs.len()]
             })
         })
     }
@@ -43,7 +58,7 @@ impl Obedient {
             Ok(task) => task,
             Err(outcome) => return Ok(outcome),
         };
-        let execution = self.begin(job, &task).await?;
+        let execution = self.begin(job, &task, SystemClock.now_ms()).await?;
         tokio::time::sleep(Duration::from_millis(task.ms)).await;
         if job.attempt <= task.times {
             match task.deed {
@@ -66,7 +81,12 @@ impl Obedient {
         Ok(if is_new { Outcome::Done } else { Outcome::AlreadyDone })
     }
 
-    async fn begin(&self, job: &Job, task: &Task) -> Result<i64, sqlx::Error> {
+    pub(super) async fn begin(
+        &self,
+        job: &Job,
+        task: &Task,
+        started_ms: i64,
+    ) -> Result<i64, sqlx::Error> {
         sqlx::query_scalar(
             "INSERT INTO executions
                  (message_id, kind, campaign, key, number, attempt, instance, started_ms)
@@ -79,7 +99,7 @@ impl Obedient {
         .bind(task.number)
         .bind(i64::from(job.attempt))
         .bind(&self.instance)
-        .bind(SystemClock.now_ms())
+        .bind(started_ms)
         .fetch_one(&self.pool)
         .await
     }
@@ -87,27 +107,9 @@ impl Obedient {
     /// The effect and its claim. Returns false if somebody had it before.
     async fn effect(&self, job: &Job, task: &Task) -> Result<bool, sqlx::Error> {
         let mut transaction = self.pool.begin().await?;
-        let claimed = sqlx::query(
-            "INSERT INTO effect_claims (scope, message_id) VALUES ($1, $2)
-             ON CONFLICT (scope, message_id) DO NOTHING",
-        )
-        .bind(&*job.scope)
-        .bind(job.id.to_string())
-        .execute(&mut *transaction)
-        .await?;
-        if claimed.rows_affected() == 0 {
-            transaction.rollback().await?;
-            return Ok(false);
-        }
-        sqlx::query("INSERT INTO effects (message_id, kind, key, number) VALUES ($1, $2, $3, $4)")
-            .bind(job.id.to_string())
-            .bind(&*job.type_name)
-            .bind(&task.key)
-            .bind(task.number)
-            .execute(&mut *transaction)
-            .await?;
+        let is_new = claim(&mut transaction, job, task).await?;
         transaction.commit().await?;
-        Ok(true)
+        Ok(is_new)
     }
 
     /// Work that goes on by itself is told when nobody waits for it any more.
@@ -121,7 +123,33 @@ impl Obedient {
     }
 }
 
-async fn end(pool: &PgPool, execution: i64, outcome: &str) -> Result<(), sqlx::Error> {
+pub(super) async fn claim(
+    transaction: &mut PgTransaction<'_>,
+    job: &Job,
+    task: &Task,
+) -> Result<bool, sqlx::Error> {
+    let claimed = sqlx::query(
+        "INSERT INTO effect_claims (scope, message_id) VALUES ($1, $2)
+         ON CONFLICT (scope, message_id) DO NOTHING",
+    )
+    .bind(&*job.scope)
+    .bind(job.id.to_string())
+    .execute(&mut **transaction)
+    .await?;
+    if claimed.rows_affected() == 0 {
+        return Ok(false);
+    }
+    sqlx::query("INSERT INTO effects (message_id, kind, key, number) VALUES ($1, $2, $3, $4)")
+        .bind(job.id.to_string())
+        .bind(&*job.type_name)
+        .bind(&task.key)
+        .bind(task.number)
+        .execute(&mut **transaction)
+        .await?;
+    Ok(true)
+}
+
+pub(super) async fn end(pool: &PgPool, execution: i64, outcome: &str) -> Result<(), sqlx::Error> {
     sqlx::query("UPDATE executions SET ended_ms = $1, outcome = $2 WHERE id = $3")
         .bind(SystemClock.now_ms())
         .bind(outcome)

@@ -6,6 +6,7 @@
 
 pub(crate) mod handler;
 pub(crate) mod ledger;
+mod merged;
 pub(crate) mod plan;
 pub(crate) mod stage;
 pub(crate) mod worker;

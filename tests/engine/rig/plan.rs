@@ -45,6 +45,8 @@ pub(crate) struct KindPlan {
     pub(crate) timeout_ms: Option<u64>,
     pub(crate) running: Option<usize>,
     pub(crate) running_per_prefix: Option<usize>,
+    /// Jobs of a key that run at once.
+    pub(crate) merged: usize,
     /// Whether a dead letter quarantines its key.
     pub(crate) quarantine: bool,
 }
@@ -61,6 +63,7 @@ impl KindPlan {
             timeout_ms: None,
             running: None,
             running_per_prefix: None,
+            merged: 1,
             quarantine: false,
         }
     }

@@ -167,6 +167,7 @@ async fn pool(plan: &Plan, tracker: &TaskTracker, stop: &CancellationToken) -> P
             instance: std::process::id().to_string(),
             timeout: kind.timeout_ms.map(Duration::from_millis),
             tracker: tracker.clone(),
+            merged_max: kind.merged,
         });
         (kind.name.clone(), handler)
     });
