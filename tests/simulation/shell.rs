@@ -115,7 +115,7 @@ impl Worker {
     }
 
     fn start(&mut self, start: Start<Job>, world: &mut World) {
-        let Start { ticket, attempt, suspicion, item: job, is_given_up } = start;
+        let Start { ticket, attempt, suspicion, item: job, is_given_up, .. } = start;
         self.shares.take(self.group, ticket.is_critical(), ticket.is_alone());
         let owned = self.owned.get(&job.part);
         let epoch = owned.map_or(0, |owned| owned.epoch);
