@@ -92,11 +92,11 @@ async fn what_was_sent_is_what_is_counted_whatever_is_killed(kind: Kind) {
             stage.jobgate.start_again().await;
         }
     }
-    stage.until_quiet().await;
+    stage.until_quiet(events.len()).await;
     check(&stage, &story).await;
     let before = snapshot(&stage).await;
     publish_all(&stage, &events).await;
-    stage.until_quiet().await;
+    stage.until_quiet(events.len()).await;
     assert_eq!(snapshot(&stage).await, before, "the same events once more");
     println!(
         "[waitlist {kind:?}] users {count} | events {} twice | killed {KILLS} times | all totals \

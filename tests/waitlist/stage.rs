@@ -14,6 +14,9 @@ use super::postgres;
 /// How long anything may take that comes about by itself, on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(90);
 
+/// How long an event may take with all that follows from it, on a busy machine.
+const EVENT_MAX: Duration = Duration::from_millis(150);
+
 /// Which database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -130,10 +133,11 @@ impl Stage {
     }
 
     /// Waits until all that was asked for is done: every group has run every record there is,
-    /// and no row of the schedule waits any more.
-    pub(crate) async fn until_quiet(&self) {
+    /// and no row of the schedule waits any more. For so many events it may take longer.
+    pub(crate) async fn until_quiet(&self, events: usize) {
+        let patience = SOON * 2 + EVENT_MAX * u32::try_from(events).expect("a count");
         let waiting = "SELECT COUNT(*) FROM schedule WHERE state = 'waiting'";
-        until("all is done", SOON * 2, async || {
+        until("all is done", patience, async || {
             let is_done = async || {
                 let lag = self.jobgate.get("/admin/lag").await.json();
                 let groups = lag["groups"].as_array().expect("groups").clone();

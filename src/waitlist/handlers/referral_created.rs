@@ -37,7 +37,9 @@ impl RecordReferral {
             effect.note_referrer(referred_id, referrer_id).await.map_err(database_away)?;
             let milestones = Milestones { fan_out: &self.fan_out, campaign: &campaign, job };
             milestones.count(&mut effect, referrer_id).await?;
-            let places = PositionRecalculation { campaign_id, user_ids: None };
+            // All places are worked out; told are the two whose score has changed.
+            let told = Some(vec![referrer_id, referred_id]);
+            let places = PositionRecalculation { campaign_id, user_ids: told };
             self.fan_out.ask(&mut effect, job, "position.recalculation", &places).await?;
             self.fan_out.keep_analytics(&mut effect, campaign_id, event.at_ms).await?;
         }

@@ -50,10 +50,12 @@ impl Verify {
             }
             effect.verify_referrals_of(id).await.map_err(database_away)?;
             let milestones = Milestones { fan_out: &self.fan_out, campaign: &campaign, job };
-            for referrer in referrers {
-                milestones.count(&mut effect, referrer).await?;
+            for referrer in &referrers {
+                milestones.count(&mut effect, *referrer).await?;
             }
-            let places = PositionRecalculation { campaign_id, user_ids: None };
+            // All places are worked out; told are those who have done something for theirs.
+            let told = referrers.into_iter().chain([id]).collect();
+            let places = PositionRecalculation { campaign_id, user_ids: Some(told) };
             self.fan_out.ask(&mut effect, job, "position.recalculation", &places).await?;
             self.fan_out.keep_analytics(&mut effect, campaign_id, at_ms).await?;
         }
