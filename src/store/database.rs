@@ -12,7 +12,7 @@ use thiserror::Error;
 use url::Url;
 
 use super::limited::Pool;
-use super::{Bell, Store, StoreError, hypertable};
+use super::{Bell, Store, StoreError, on_postgres};
 
 /// How long a connection may be waited for. Shorter than the deadline of an HTTP answer.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -127,7 +127,7 @@ impl Database {
                     .connect(url.as_str())
                     .await?;
                 migrate(&pool).await?;
-                hypertable::make(&pool).await?;
+                on_postgres::tell(&pool).await?;
                 let pool = Pool::new(pool);
                 let (reader, bell) = (pool.clone(), Bell::default());
                 Ok(Store { reader, writer: pool, bell, is_postgres: true })

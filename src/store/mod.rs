@@ -14,11 +14,12 @@ mod cursor;
 mod database;
 mod dead_letters;
 mod effect;
-mod hypertable;
+
 mod instance_counters;
 mod leases;
 mod limited;
 mod offset_resets;
+mod on_postgres;
 mod pauses;
 mod quarantines;
 mod replays;

@@ -116,9 +116,8 @@ fn cases() -> Vec<Case> {
             "reward-earned" => ("/jobs/email.reward-earned", "email.reward-earned"),
             _ => ("/jobs/email.milestone", "email.milestone"),
         };
-        let rest = format!(
-            "{ids}, \"template_data\": {{\"email\":\"ada@example.com\",\"é\\u00e9\":1.0e0}} }}"
-        );
+        // No mail goes out of it, which would ask for a campaign's figures.
+        let rest = format!("{ids}, \"template_data\": {{\"email\":7,\"é\\u00e9\":1.0e0}} }}");
         cases.push(Case {
             path,
             type_name,

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Value, json};
 
-use super::harness::uuid;
-use super::stage::{Kind, Stage, on_both_databases, referral, signup, verified, with};
+use super::harness::{until, uuid};
+use super::stage::{Kind, SOON, Stage, on_both_databases, referral, signup, verified, with};
 
 on_both_databases! { what_was_sent_is_what_is_counted_whatever_is_killed }
 
@@ -109,7 +109,13 @@ async fn publish_all(stage: &Stage, events: &[(&'static str, Value)]) {
     use futures_util::StreamExt as _;
     futures_util::stream::iter(events)
         .for_each_concurrent(SENDERS, |(kind, payload)| async move {
-            stage.publish(kind, payload).await;
+            // As a client does: an outcome that is unknown is sent once more, and happens once.
+            until("the event is accepted", SOON, async || {
+                let answer = stage.jobgate.post(&format!("/events/{kind}"), payload).await;
+                assert!([201, 503, 504].contains(&answer.status.as_u16()), "{}", answer.text);
+                (answer.status == 201).then_some(())
+            })
+            .await;
         })
         .await;
 }
