@@ -63,7 +63,8 @@ mod tests {
         let url = postgres::fresh_database();
         let database: Database = url.parse().unwrap();
         let (one, other) = tokio::join!(database.open(), database.open());
-        (one.unwrap(), other.unwrap());
+        one.unwrap();
+        other.unwrap();
         let pool = AnyPool::connect(&url).await.unwrap();
         assert!(holds(&pool, IS_FILLED).await.unwrap());
         assert!(!holds(&pool, HAS_TIMESCALE).await.unwrap());
