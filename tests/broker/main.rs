@@ -61,7 +61,11 @@ async fn create_topic(kafka: &LocalKafka) {
 }
 
 async fn produce(kafka: &LocalKafka, record: &str) {
-    let arguments = ["--topic", TOPIC, "--command-property", "acks=all"];
+    // The tool gives up after three attempts, silently: sooner than the leadership of a frozen
+    // node goes to another one.
+    let properties = ["acks=all", "retries=1000", "delivery.timeout.ms=60000"];
+    let properties = properties.iter().flat_map(|property| ["--command-property", *property]);
+    let arguments: Vec<&str> = ["--topic", TOPIC].into_iter().chain(properties).collect();
     run_tool(kafka, "org.apache.kafka.tools.ConsoleProducer", &arguments, &format!("{record}\n"))
         .await;
 }
