@@ -98,8 +98,8 @@ impl Effect {
     }
 
     /// Waits until the end of every transaction that [holds](Self::hold) a subject now. What those
-    /// have committed, the statements that follow see; one that holds it from now on is not
-    /// waited for, and does not wait.
+    /// have committed, the statements that follow see. One that asks for it meanwhile waits until
+    /// this has come about.
     pub async fn wait_for_holders(&mut self, subject: Uuid) -> Result<(), StoreError> {
         if !self.is_postgres {
             return Ok(());

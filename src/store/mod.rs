@@ -70,6 +70,32 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether the data is at fault: it fails the same way however often it is tried.
+    pub fn is_of_the_data(&self) -> bool {
+        match self {
+            Self::Corrupt { .. }
+            | Self::Database(sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) => true,
+            Self::Database(sqlx::Error::Database(error)) => {
+                // Classes 22 and 23 of the SQL standard: what a value is, and what a constraint
+                // asks for. SQLite tells only the latter, as a kind.
+                let of_class =
+                    |code: &str| code.len() == 5 && matches!(code.get(..2), Some("22" | "23"));
+                error.code().is_some_and(|code| of_class(&code))
+                    || !matches!(error.kind(), sqlx::error::ErrorKind::Other)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether another transaction was in the way, and this one was given up for it.
+    pub fn is_a_collision(&self) -> bool {
+        let Self::Database(sqlx::Error::Database(error)) = self else { return false };
+        // SQLSTATE: a deadlock, a serialization failure.
+        error.code().is_some_and(|code| matches!(&*code, "40P01" | "40001"))
+    }
+}
+
 /// The database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {

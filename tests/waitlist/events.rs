@@ -25,6 +25,9 @@ async fn events_become_rows_and_jobs(kind: Kind) {
         a_milestone_is_mailed_once(&stage),
         an_address_or_a_code_that_is_taken_is_a_dead_letter(&stage),
         a_reward_is_written_down(&stage),
+        a_user_of_another_campaign_is_a_dead_letter(&stage),
+        what_a_rebuild_has_written_down_is_still_to_be_done(&stage),
+        a_setting_that_nobody_can_read_is_a_dead_letter_and_no_outage(&stage),
     );
 }
 
@@ -333,4 +336,52 @@ async fn a_reward_is_written_down(stage: &Stage) {
          WHERE event_type = 'reward.earned' AND subject = '{reward}' AND user_id = '{user}'"
     );
     stage.until_number("it is on record", &record, 1).await;
+}
+
+async fn a_user_of_another_campaign_is_a_dead_letter(stage: &Stage) {
+    let (campaign, other, user) = (stage.campaign(&[]).await, stage.campaign(&[]).await, uuid());
+    stage.publish("user.signup", &signup(&campaign, &user, "ada@example.com", AT)).await;
+    until_listed(stage, &user).await;
+    let events = [
+        ("user.verified", verified(&other, &user, AT)),
+        ("referral.created", referral(&other, &user, &uuid(), AT)),
+        ("referral.created", referral(&other, &uuid(), &user, AT)),
+    ];
+    for (name, payload) in events {
+        let id = stage.publish(name, &payload).await;
+        let letter = stage.dead_letter(&id).await;
+        assert_eq!(letter["error"]["class"], "user_of_another_campaign", "{letter}");
+    }
+    stage.publish("user.verified", &verified(&campaign, &user, AT)).await;
+    let row =
+        format!("SELECT COUNT(*) FROM waitlist_users WHERE id = '{user}' AND status = 'verified'");
+    stage.until_number("the right event is not lost by it", &row, 1).await;
+}
+
+/// A rebuild of the analytics may come across an event before the event-processor does.
+async fn what_a_rebuild_has_written_down_is_still_to_be_done(stage: &Stage) {
+    let (campaign, user) = (stage.campaign(&[]).await, uuid());
+    stage.publish("user.signup", &signup(&campaign, &user, "ada@example.com", AT)).await;
+    until_listed(stage, &user).await;
+    let record = format!(
+        "INSERT INTO event_records
+             (event_type, subject, message_id, campaign_id, user_id, at_ms, hour_ms)
+         VALUES ('user.verified', '{user}', '{user}', '{campaign}', '{user}', {AT_MS}, {AT_MS})"
+    );
+    stage.execute(record).await;
+    let event = stage.publish("user.verified", &verified(&campaign, &user, AT)).await;
+    let key = format!("{campaign}_{user}");
+    jobs_of(stage, &event, &["email.welcome", "position.recalculation"], &key).await;
+}
+
+async fn a_setting_that_nobody_can_read_is_a_dead_letter_and_no_outage(stage: &Stage) {
+    let (campaign, user) = (stage.campaign(&[]).await, uuid());
+    stage.execute(format!("UPDATE campaigns SET milestones = '1,5' WHERE id = '{campaign}'")).await;
+    let payload = signup(&campaign, &user, "ada@example.com", AT);
+    let id = stage.publish("user.signup", &payload).await;
+    let letter = stage.dead_letter(&id).await;
+    assert_eq!(
+        (&letter["error"]["class"], &letter["attempts"]),
+        (&json!("invalid_row"), &json!(1))
+    );
 }

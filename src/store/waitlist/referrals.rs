@@ -67,16 +67,17 @@ impl Effect {
         rows.iter().map(|row| super::id_at(row, "referrer_id")).collect()
     }
 
-    /// The referrals of a user who has confirmed the address are verified.
-    pub async fn verify_referrals_of(&mut self, user_id: Uuid) -> Result<(), StoreError> {
-        sqlx::query(
+    /// The referrals of a user who has confirmed the address are verified. Returns whether one
+    /// was not.
+    pub async fn verify_referrals_of(&mut self, user_id: Uuid) -> Result<bool, StoreError> {
+        let done = sqlx::query(
             "UPDATE referrals SET status = 'verified'
              WHERE referred_id = $1 AND status = 'pending'",
         )
         .bind(user_id.to_string())
         .execute(self.on())
         .await?;
-        Ok(())
+        Ok(done.rows_affected() > 0)
     }
 
     /// Counts anew how many a user has referred. None if the user has not signed up yet: signing

@@ -212,19 +212,37 @@ impl Effect {
         }))
     }
 
-    /// A user has confirmed the address. Returns whether the user is on the list.
+    /// A user has confirmed the address. Returns whether that is new: the user is on the list, and
+    /// it was not known.
     pub async fn verify_user(&mut self, id: Uuid, at_ms: i64) -> Result<bool, StoreError> {
         let done = sqlx::query(
             "UPDATE waitlist_users SET
                  status = CASE WHEN status = 'pending' THEN 'verified' ELSE status END,
                  email_verified = 1, verified_at_ms = COALESCE(verified_at_ms, $1)
-             WHERE id = $2",
+             WHERE id = $2 AND email_verified = 0",
         )
         .bind(at_ms)
         .bind(id.to_string())
         .execute(self.on())
         .await?;
         Ok(done.rows_affected() == 1)
+    }
+
+    /// Whether one of these users is on the list of another campaign.
+    pub async fn is_elsewhere(
+        &mut self,
+        [one, other]: [Uuid; 2],
+        campaign_id: Uuid,
+    ) -> Result<bool, StoreError> {
+        let row = sqlx::query(
+            "SELECT 1 FROM waitlist_users WHERE id IN ($1, $2) AND campaign_id <> $3 LIMIT 1",
+        )
+        .bind(one.to_string())
+        .bind(other.to_string())
+        .bind(campaign_id.to_string())
+        .fetch_optional(self.on())
+        .await?;
+        Ok(row.is_some())
     }
 
     /// A user who is on the list was referred by another one, unless that is known already.

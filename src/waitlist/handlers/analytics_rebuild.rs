@@ -11,12 +11,13 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use uuid::Uuid;
 
 use super::fan_out::FanOut;
 use super::{Attempt, database_away, end};
 use super::{referral_created, reward_earned, user_signup, user_verified};
 use crate::domain::handler::{Failure, Handler, Job, Outcome, ReplayHandler};
-use crate::store::{EventRecord, NewUser, Store};
+use crate::store::{EventKind, EventRecord, NewUser, Store};
 
 /// Its name.
 const NAME: &str = "analytics-rebuild";
@@ -51,11 +52,17 @@ impl Rebuild {
 
     async fn write_down(&self, job: &Job) -> Attempt {
         let (event, user) = read(job)?;
+        let listed = listed(&event);
         let now_ms = self.fan_out.now_ms();
         let effect = self.store.effect(&job.scope, job.id, now_ms).await.map_err(database_away)?;
         let Some(mut effect) = effect else { return Ok(Outcome::AlreadyDone) };
         if let Some(user) = &user
             && effect.refutes(user).await.map_err(database_away)?.is_some()
+        {
+            return Ok(PASSED_OVER);
+        }
+        if let Some(users) = listed
+            && effect.is_elsewhere(users, event.campaign_id).await.map_err(database_away)?
         {
             return Ok(PASSED_OVER);
         }
@@ -74,6 +81,18 @@ impl Rebuild {
 impl Handler for Rebuild {
     fn run<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Outcome> {
         Box::pin(async move { end(self.write_down(job).await) })
+    }
+}
+
+/// Who must not be on another campaign's list for the event to count; of a signup, more must not be.
+fn listed(event: &EventRecord) -> Option<[Uuid; 2]> {
+    match event.kind {
+        EventKind::Verified => Some([event.user_id, event.user_id]),
+        EventKind::Referral => {
+            let (_, referred) = event.subject.split_once(':')?;
+            Some([event.user_id, Uuid::parse_str(referred).ok()?])
+        }
+        EventKind::Signup | EventKind::RewardEarned => None,
     }
 }
 

@@ -94,9 +94,22 @@ fn end(attempt: Attempt) -> Outcome {
     attempt.unwrap_or_else(|outcome| outcome)
 }
 
-/// The database is away, for everybody.
+/// A user stands on one list.
+fn of_another_campaign() -> Failure {
+    let message = "the user is on the list of another campaign: a user has one campaign";
+    Failure::new("user_of_another_campaign", message)
+}
+
+/// What an error of the database means for a job: the database is away for everybody, as a rule.
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
 fn database_away(error: StoreError) -> Outcome {
-    let message = "the database is away".to_owned();
-    Outcome::Unavailable(Failure::caused_by("database_away", message, &error))
+    if error.is_of_the_data() {
+        let message = "a row or a value is not what the tables hold: mend it there, then replay";
+        return Outcome::Fail(Failure::caused_by("invalid_row", message, &error));
+    }
+    if error.is_a_collision() {
+        let message = "another transaction was in the way";
+        return Outcome::Retry(Failure::caused_by("collision", message, &error));
+    }
+    Outcome::Unavailable(Failure::caused_by("database_away", "the database is away", &error))
 }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::fan_out::FanOut;
 use super::milestones::Milestones;
-use super::{Attempt, database_away, end};
+use super::{Attempt, database_away, end, of_another_campaign};
 use crate::domain::handler::{Handler, Job, Outcome};
 use crate::store::{EventKind, EventRecord, NewReferral, Store};
 use crate::waitlist::events::referral_created::ReferralCreated;
@@ -31,6 +31,10 @@ impl RecordReferral {
         let Some(mut effect) = effect else { return Ok(Outcome::AlreadyDone) };
         effect.take_turns(&[referrer_id, referred_id]).await.map_err(database_away)?;
         let campaign = effect.campaign(campaign_id, now_ms).await.map_err(database_away)?;
+        let users = [referrer_id, referred_id];
+        if effect.is_elsewhere(users, campaign_id).await.map_err(database_away)? {
+            return Err(Outcome::Fail(of_another_campaign()));
+        }
         if effect.refer(&referral).await.map_err(database_away)? {
             let event = event(job.id, &created);
             effect.record(&event).await.map_err(database_away)?;

@@ -6,7 +6,7 @@ use serde_json::Map;
 use uuid::Uuid;
 
 use super::fan_out::FanOut;
-use super::{Attempt, database_away, end};
+use super::{Attempt, database_away, end, of_another_campaign};
 use crate::domain::handler::{Failure, Handler, Job, Outcome};
 use crate::store::{EventKind, EventRecord, NewUser, NotSignedUp, Store};
 use crate::waitlist::email::EmailKind;
@@ -115,10 +115,7 @@ pub(super) fn event(message_id: Uuid, user: &NewUser) -> EventRecord {
 fn refusal(reason: NotSignedUp) -> Failure {
     let (class, message) = match reason {
         NotSignedUp::Known => ("known_user", "the user is on the list already"),
-        NotSignedUp::OfAnotherCampaign => (
-            "user_of_another_campaign",
-            "the user is on the list of another campaign: a user has one campaign",
-        ),
+        NotSignedUp::OfAnotherCampaign => return of_another_campaign(),
         NotSignedUp::EmailTaken => {
             ("email_taken", "another user of the campaign has this e-mail address")
         }

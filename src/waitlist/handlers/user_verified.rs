@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::fan_out::FanOut;
 use super::milestones::Milestones;
-use super::{Attempt, database_away, end};
+use super::{Attempt, database_away, end, of_another_campaign};
 use crate::domain::handler::{Handler, Job, Outcome};
 use crate::store::{EventKind, EventRecord, Store};
 use crate::waitlist::email::EmailKind;
@@ -39,16 +39,19 @@ impl Verify {
         let campaign = effect.campaign(campaign_id, now_ms).await.map_err(database_away)?;
         let event = event(job.id, &verified);
         let at_ms = event.at_ms;
-        if effect.record(&event).await.map_err(database_away)? {
-            // A user whose signup comes later is welcomed then.
-            let is_listed = effect.verify_user(id, at_ms).await.map_err(database_away)?;
-            if is_listed && campaign.verification_required {
-                let user = (campaign_id, id);
-                self.fan_out
-                    .ask_mail(&mut effect, job, EmailKind::Welcome, user, Map::new())
-                    .await?;
-            }
-            effect.verify_referrals_of(id).await.map_err(database_away)?;
+        if effect.is_elsewhere([id, id], campaign_id).await.map_err(database_away)? {
+            return Err(Outcome::Fail(of_another_campaign()));
+        }
+        // A rebuild of the analytics may have written the event down, and nothing else.
+        let is_recorded = effect.record(&event).await.map_err(database_away)?;
+        // A user whose signup comes later is welcomed then.
+        let is_verified = effect.verify_user(id, at_ms).await.map_err(database_away)?;
+        let counts = effect.verify_referrals_of(id).await.map_err(database_away)?;
+        if is_verified && campaign.verification_required {
+            let user = (campaign_id, id);
+            self.fan_out.ask_mail(&mut effect, job, EmailKind::Welcome, user, Map::new()).await?;
+        }
+        if is_recorded || is_verified || counts {
             let milestones = Milestones { fan_out: &self.fan_out, campaign: &campaign, job };
             for referrer in &referrers {
                 milestones.count(&mut effect, *referrer).await?;
