@@ -45,6 +45,15 @@ impl Store {
 }
 
 impl Effect {
+    /// Whether a campaign is in the table.
+    pub async fn has_campaign(&mut self, id: Uuid) -> Result<bool, StoreError> {
+        let row = sqlx::query("SELECT 1 FROM campaigns WHERE id = $1")
+            .bind(id.to_string())
+            .fetch_optional(self.on())
+            .await?;
+        Ok(row.is_some())
+    }
+
     /// A campaign. One that nobody has set up is there from now on, with the settings that the
     /// table gives: its events are facts, and whoever owns it can change them at any time.
     pub async fn campaign(&mut self, id: Uuid, now_ms: i64) -> Result<CampaignRow, StoreError> {

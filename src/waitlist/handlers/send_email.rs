@@ -143,8 +143,11 @@ impl SendEmail {
         // Where another worker has claimed it meanwhile, the mail has gone out twice.
         if let Some(mut effect) = effect.map_err(database_away)? {
             effect.record_mail(&record).await.map_err(database_away)?;
-            if matches!(record.end, MailEnd::Sent { .. }) {
-                let campaign_id = email.campaign_id;
+            // The mails of a campaign that is in no table are in nobody's figures.
+            let campaign_id = email.campaign_id;
+            if matches!(record.end, MailEnd::Sent { .. })
+                && effect.has_campaign(campaign_id).await.map_err(database_away)?
+            {
                 self.tools.fan_out.keep_analytics(&mut effect, campaign_id, at_ms).await?;
             }
             effect.commit().await.map_err(database_away)?;
