@@ -64,7 +64,7 @@ async fn every_accepted_job_of_10_000_ends_as_a_mail_or_a_dead_letter_whatever_i
     }
     let ledger = Ledger::new("kills", load.finish().await);
     let posted = begun.elapsed();
-    until_mailed(&jobgate, &ledger.owed_mails(), Duration::from_mins(5)).await;
+    until_mailed(&jobgate, &ledger.owed_mails(), Duration::from_mins(2)).await;
     let letters = until_buried(&jobgate, &ledger.owed_letters(), Duration::from_mins(1)).await;
     let mails = outbox(&jobgate);
     ledger.print(&[

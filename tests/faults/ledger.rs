@@ -78,7 +78,7 @@ impl Ledger {
         // A letter may come twice where a kill came between the letter and the commit.
         for letter in letters {
             assert_eq!(
-                letter["error"]["class"], "missing_data",
+                letter["error"]["class"], "invalid_recipient",
                 "a good job is a dead letter: {letter}"
             );
             assert_eq!(letter["attempts"], 1, "poison is not tried again: {letter}");

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What every client waits after an answer that was no 202, so that an outage does not eat
 /// all jobs at once.
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(1);
-/// One job in this many is poison: it lacks its recipient.
+/// One job in this many is poison: its recipient is no address.
 const POISON_EVERY: usize = 50;
 
 /// The mails of most loads.
@@ -193,7 +193,8 @@ impl Shared {
         data.insert("reward_name".into(), json!("a mug"));
         data.insert("milestone".into(), json!("ten friends"));
         if is_poison {
-            data.remove("email");
+            // No address: without any it might still come from the tables.
+            data.insert("email".into(), json!(7));
         }
         job
     }
