@@ -15,6 +15,7 @@
 //! | 2 | [`waitlist`] | the built-in catalog: payload types and their handlers |
 //! | 3 | [`gateway`] | the only home of axum: the HTTP surface |
 //! | 3 | [`worker`] | the pool that runs the jobs; it never names the gateway, nor the gateway it |
+//! | 3 | [`demo`] | a day of a waitlist, sent to a running jobgate, and its sums; a client like any other |
 //! | 4 | [`app`] | settings, wiring, lifecycle: the only module that knows all |
 //! | leaf | [`broker`] | the local Apache Kafka as a child process |
 //! | leaf | [`telemetry`] | logs |
@@ -22,6 +23,7 @@
 pub mod app;
 pub mod auth;
 pub mod broker;
+pub mod demo;
 pub mod domain;
 pub mod gateway;
 pub mod kafka;

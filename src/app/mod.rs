@@ -5,6 +5,7 @@
 
 mod check;
 mod cluster;
+mod demo;
 mod job_limits;
 mod operating;
 mod parts;
@@ -48,6 +49,12 @@ fn run(settings: Settings) -> anyhow::Result<()> {
         Some(Command::Openapi) => print_openapi(&catalog),
         Some(Command::Token(request)) => tokens::print(request, &settings.tokens),
         Some(Command::Check) => block_on(check::check(&settings, &catalog)),
+        Some(Command::Demo(request)) => {
+            // The progress of the demo is what there is to see.
+            telemetry::start_quietly().context("the logs cannot be started")?;
+            let request = request.clone();
+            block_on(demo::demo(settings, &request, catalog))
+        }
         None | Some(Command::Serve) => {
             telemetry::start().context("the logs cannot be started")?;
             block_on(serve::serve(settings, catalog))

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::demo::DemoRequest;
 use super::tokens::{TokenRequest, TokenSettings};
 use crate::domain::clock::SystemClock;
 use crate::kafka::KafkaSettings;
@@ -263,6 +264,9 @@ pub(super) enum Command {
     Openapi,
     /// Make a token for a caller, and print it.
     Token(TokenRequest),
+    /// Play a day of a waitlist, a few thousand events with some fraud and poison among them, and
+    /// say what came of it: to the jobgate that serves at --listen, or to one that is run for it.
+    Demo(DemoRequest),
     /// Say of the settings, Kafka, the topics, the database and the mail server whether they
     /// are in order, and what to do where not. Exit 1 on a fault. Makes no topic and no table.
     Check,

@@ -13,6 +13,8 @@ use crate::domain::clock::{SharedClock, SystemClock};
 
 /// The secret has no flag: everybody on a machine can read the arguments of its processes.
 const SECRET_VARIABLE: &str = "JOBGATE_JWT_SECRET";
+/// Longer than a day of the demo takes.
+const DEMO_TTL: Duration = Duration::from_hours(12);
 
 /// How tokens are checked, and made.
 #[derive(Debug, Clone, Args)]
@@ -97,6 +99,15 @@ pub(super) fn print(request: &TokenRequest, settings: &TokenSettings) -> anyhow:
     let minter = Minter::new(key, &settings.issuer, &settings.audience, clock);
     println!("{}", minter.mint(&request.sub, &request.scope, request.ttl)?);
     Ok(())
+}
+
+/// A token for the demo, where tokens are made with a secret that is known here.
+pub(super) fn for_demo(settings: &TokenSettings) -> anyhow::Result<Option<String>> {
+    let Some(secret) = secret()? else { return Ok(None) };
+    let key = SigningKey::from_secret(secret.as_bytes()).context(SECRET_VARIABLE)?;
+    let minter = Minter::new(key, &settings.issuer, &settings.audience, Arc::new(SystemClock));
+    let (sub, scopes) = (CallerName::try_from("demo")?, "jobs:write events:write".parse()?);
+    Ok(Some(minter.mint(&sub, &scopes, DEMO_TTL)?))
 }
 
 fn secret() -> anyhow::Result<Option<String>> {

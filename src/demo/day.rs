@@ -12,9 +12,8 @@ use super::people::{Person, household, one_of};
 const HOUR_MS: i64 = 3_600_000;
 const DAY_HOURS: i64 = 24;
 /// How many come in each hour, of a thousand: asleep until six, most in the evening.
-const CURVE: [u32; 24] = [
-    12, 8, 5, 4, 4, 7, 14, 26, 42, 52, 50, 46, 54, 50, 42, 40, 44, 54, 70, 88, 100, 92, 64, 32,
-];
+const CURVE: [u32; 24] =
+    [12, 8, 5, 4, 4, 7, 14, 26, 42, 52, 50, 46, 54, 50, 42, 40, 44, 54, 70, 88, 100, 92, 64, 32];
 /// Of a hundred who come, so many through somebody who is there.
 const REFERRED_PERCENT: u32 = 45;
 /// Of a hundred who come, so many confirm their address.
@@ -105,7 +104,8 @@ impl Author {
         let of_thousand = |share: usize| (people * share).div_ceil(1_000);
         for _ in 0..of_thousand(CHEATS_PER_THOUSAND) {
             number += 1;
-            let Some(place) = hat.len().checked_sub(1).map(|last| self.random.random_range(0..=last))
+            let Some(place) =
+                hat.len().checked_sub(1).map(|last| self.random.random_range(0..=last))
             else {
                 break;
             };

@@ -5,19 +5,48 @@ use rand::rngs::StdRng;
 use uuid::Uuid;
 
 const FIRST_NAMES: [&str; 32] = [
-    "Amara", "Ana", "Anders", "Aiko", "Bilal", "Chiara", "Chloé", "Diego", "Elif", "Emma", "Fatima",
-    "Felix", "Giulia", "Hana", "Ingrid", "Ivan", "Jakub", "João", "Kofi", "Lena", "Linh", "Luca",
-    "Mateo", "Mei", "Nadia", "Noah", "Olga", "Priya", "Rania", "Samir", "Sofia", "Tomás",
+    "Amara", "Ana", "Anders", "Aiko", "Bilal", "Chiara", "Chloé", "Diego", "Elif", "Emma",
+    "Fatima", "Felix", "Giulia", "Hana", "Ingrid", "Ivan", "Jakub", "João", "Kofi", "Lena", "Linh",
+    "Luca", "Mateo", "Mei", "Nadia", "Noah", "Olga", "Priya", "Rania", "Samir", "Sofia", "Tomás",
 ];
 const LAST_NAMES: [&str; 32] = [
-    "Almeida", "Andersson", "Bauer", "Bianchi", "Chen", "Costa", "Demir", "Diallo", "Fischer",
-    "García", "Haddad", "Hansen", "Ivanova", "Janssen", "Kaya", "Khan", "Kowalski", "Kumar",
-    "Larsen", "Lopez", "Mensah", "Moreau", "Nguyen", "Nowak", "Okafor", "Patel", "Rossi", "Sato",
-    "Schmidt", "Silva", "Tanaka", "Weber",
+    "Almeida",
+    "Andersson",
+    "Bauer",
+    "Bianchi",
+    "Chen",
+    "Costa",
+    "Demir",
+    "Diallo",
+    "Fischer",
+    "García",
+    "Haddad",
+    "Hansen",
+    "Ivanova",
+    "Janssen",
+    "Kaya",
+    "Khan",
+    "Kowalski",
+    "Kumar",
+    "Larsen",
+    "Lopez",
+    "Mensah",
+    "Moreau",
+    "Nguyen",
+    "Nowak",
+    "Okafor",
+    "Patel",
+    "Rossi",
+    "Sato",
+    "Schmidt",
+    "Silva",
+    "Tanaka",
+    "Weber",
 ];
-/// Where mail of nobody goes: RFC 2606 keeps these names for examples, so that a mail server
-/// which is asked to deliver for the demo reaches no stranger.
-const MAIL_DOMAINS: [&str; 3] = ["example.com", "example.org", "example.net"];
+/// Names of a home's own network (RFC 8375): a mail server that is asked to deliver for the demo
+/// reaches no stranger. Addresses of example.com would be taken for those of somebody who tries a
+/// form, and they are.
+const MAIL_DOMAINS: [&str; 3] = ["post.home.arpa", "mail.home.arpa", "inbox.home.arpa"];
 const BROWSERS: [&str; 4] = [
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1",
@@ -56,7 +85,7 @@ impl Person {
 
     /// The same person under another address, who hopes for a better place.
     pub(super) fn again(&self, number: usize, random: &mut StdRng) -> Self {
-        let (local, domain) = self.email.split_once('@').unwrap_or((&self.email, "example.com"));
+        let (local, domain) = self.email.split_once('@').unwrap_or((&self.email, "mail.home.arpa"));
         let email = format!("{local}+{number}@{domain}");
         Self { id: id(random), email, ..self.clone() }
     }

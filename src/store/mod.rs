@@ -49,8 +49,9 @@ pub use schedule::{
 };
 pub use snapshots::{SnapshotRow, WorkerCursor};
 pub use waitlist::{
-    CampaignRow, EventKind, EventRecord, MailEnd, MailRecord, MovedUser, NewReferral, NewUser,
-    NotSignedUp, ReferralCounts, SignedUp, UserRow,
+    CampaignAccount, CampaignRow, EventKind, EventRecord, MailEnd, MailRecord, MovedUser,
+    NewCampaign, NewReferral, NewReward, NewUser, NewWebhook, NotSignedUp, ReferralCounts,
+    SignedUp, UserRow,
 };
 
 /// The database did not do what it was asked.

@@ -12,10 +12,21 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 /// Kafka module already says in its words.
 const FILTER_DEFAULT: &str = "info,rdkafka=off,librdkafka=off,sqlx=warn";
 
+/// The same, for a command that has more to show than logs.
+const FILTER_QUIET: &str = "error,rdkafka=off,librdkafka=off";
+
 /// Starts the logs.
 pub fn start() -> Result<(), TryInitError> {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(FILTER_DEFAULT));
+    start_with(FILTER_DEFAULT)
+}
+
+/// Starts the logs, of which only errors are shown unless `RUST_LOG` says otherwise.
+pub fn start_quietly() -> Result<(), TryInitError> {
+    start_with(FILTER_QUIET)
+}
+
+fn start_with(filter: &str) -> Result<(), TryInitError> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
     let registry = tracing_subscriber::registry().with(filter);
     if std::io::stderr().is_terminal() {
         let layer = fmt::layer().with_target(false).with_writer(std::io::stderr);

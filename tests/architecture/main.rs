@@ -31,6 +31,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     // Who asks for the use cases. They never name each other.
     ("gateway", &["domain", "kafka", "store", "mail", "auth", "operations"]),
     ("worker", &["domain", "kafka", "store", "mail", "auth", "operations"]),
+    // A client of the whole, and its sums. Only `app` names it.
+    ("demo", &["domain", "store", "outbound"]),
     // Leaves: nothing of jobgate inside, and only `app` (and tests) use them.
     ("broker", &[]),
     ("telemetry", &[]),
@@ -48,6 +50,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "waitlist",
             "gateway",
             "worker",
+            "demo",
             "broker",
             "telemetry",
         ],
@@ -74,15 +77,16 @@ const HOMES: &[(&str, &[&str])] = &[
     ("ipnet", &["outbound"]),
     ("httpdate", &["outbound"]),
     ("axum", &["gateway"]),
-    ("hyper", &["gateway"]),
-    ("hyper_util", &["gateway"]),
-    ("http_body_util", &["gateway"]),
+    ("hyper", &["gateway", "demo/receiver"]),
+    ("hyper_util", &["gateway", "demo/receiver"]),
+    ("http_body_util", &["gateway", "demo/receiver"]),
     ("tower", &["gateway"]),
     ("utoipa", &["gateway"]),
     ("utoipa_axum", &["gateway"]),
     ("utoipa_swagger_ui", &["gateway"]),
     ("rustix", &["broker"]),
     ("tracing_subscriber", &["telemetry"]),
+    ("indicatif", &["demo"]),
     ("anyhow", &["app"]),
     ("clap", &["app"]),
 ];

@@ -1,19 +1,23 @@
 //! The tables of the waitlist platform: what its handlers change in an [`Effect`](super::Effect),
 //! and what they look up beside one. Rules of the platform are not decided here.
 
+mod account;
 mod analytics;
 mod campaigns;
 mod events;
 mod mails;
 mod positions;
 mod referrals;
+mod setup;
 mod users;
 
+pub use account::CampaignAccount;
 pub use campaigns::CampaignRow;
 pub use events::{EventKind, EventRecord};
 pub use mails::{MailEnd, MailRecord};
 pub use positions::MovedUser;
 pub use referrals::{NewReferral, ReferralCounts};
+pub use setup::{NewCampaign, NewReward, NewWebhook};
 pub use users::{NewUser, NotSignedUp, SignedUp, UserRow};
 
 use sqlx::Row as _;
