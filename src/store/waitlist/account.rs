@@ -127,8 +127,8 @@ const ACCOUNT: &str = "
      FROM user_rewards JOIN rewards ON rewards.id = reward_id
      WHERE user_rewards.campaign_id = $1) AS rewards
     CROSS JOIN
-    (SELECT COUNT(DISTINCT CASE WHEN webhook_deliveries.status = 'delivered' THEN message_id END),
-        CAST(COALESCE(SUM(CASE WHEN webhook_deliveries.status = 'delivered' THEN 0 ELSE 1 END), 0)
+    (SELECT COUNT(DISTINCT CASE WHEN webhook_deliveries.status = 'succeeded' THEN message_id END),
+        CAST(COALESCE(SUM(CASE WHEN webhook_deliveries.status = 'succeeded' THEN 0 ELSE 1 END), 0)
             AS BIGINT)
      FROM webhook_deliveries JOIN webhooks ON webhooks.id = webhook_id
      WHERE webhooks.campaign_id = $1) AS webhooks";
