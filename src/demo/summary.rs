@@ -27,7 +27,7 @@ A day of the campaign {campaign}, in {seconds} s:
 
   events    {signups} signups, {verified} confirmations, {referrals} referrals
   mails     {mails} sent, {skipped} not to be sent
-  fraud     {cheats} meant no good; {detections} signs found, {blocked} users blocked
+  fraud     {blocked} users blocked; {cheats} meant no good, {detections} signs were found
   list      {listed} places
   rewards   {delivered} delivered, {by_hand} wait for a person
   webhooks  {webhooks} delivered; one endpoint is gone: {webhook_letters} dead letters
