@@ -17,8 +17,9 @@ use crate::domain::clock::millis;
 
 /// So many failures in a row, and an endpoint is away.
 const FAILURES_MAX: u32 = 3;
-/// Or fewer, if they have taken so long together: those that hang cost the most.
-const FAILING_MAX: Duration = Duration::from_secs(20);
+/// Or fewer, if they have taken so long together: one that hangs is away at once, since it costs
+/// the others the most.
+const FAILING_MAX: Duration = Duration::from_secs(10);
 /// For how long an endpoint is left alone at first; a restart is over by then.
 const ALONE_FIRST: Duration = Duration::from_mins(1);
 /// And at most, unless it asks for more: by so much a recovery may be noticed late.
@@ -31,7 +32,7 @@ const PROBE_MAX: Duration = Duration::from_mins(1);
 /// An attempt that takes longer is a slow one.
 const SLOW: Duration = Duration::from_secs(1);
 /// A job that has waited for its turn for so long stands in a queue.
-pub(super) const BEHIND: Duration = Duration::from_secs(30);
+pub(super) const BEHIND: Duration = Duration::from_secs(15);
 /// The least distance of two jobs that are put off: ten a second come back to an endpoint.
 const STEP_MIN: Duration = Duration::from_millis(100);
 /// The times that jobs are put off to are spread over so long at most.
@@ -60,6 +61,14 @@ pub(super) enum PutOff {
     Away,
     /// It is slow, and others wait behind its jobs.
     Behind,
+}
+
+/// How an endpoint stands after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    There,
+    AwayFromNowOn,
+    StillAway,
 }
 
 #[derive(Debug, Default)]
@@ -133,8 +142,7 @@ impl Endpoints {
         endpoint.usual_ms = took_ms;
     }
 
-    /// It has not, after so long, and may have asked to be left alone. Returns whether it is away
-    /// from now on, and was not before.
+    /// It has not, after so long, and may have asked to be left alone.
     pub(super) fn failed(
         &self,
         id: Uuid,
@@ -142,9 +150,9 @@ impl Endpoints {
         took_ms: i64,
         asked: Option<Duration>,
         now_ms: i64,
-    ) -> bool {
+    ) -> Standing {
         let mut all = self.lock();
-        let Some(endpoint) = known(&mut all, id, url) else { return false };
+        let Some(endpoint) = known(&mut all, id, url) else { return Standing::There };
         endpoint.failures = endpoint.failures.saturating_add(1);
         endpoint.failing_ms = endpoint.failing_ms.saturating_add(took_ms);
         if took_ms >= millis(SLOW) {
@@ -162,7 +170,11 @@ impl Endpoints {
         let until_ms = now_ms.saturating_add(millis(alone_for));
         let alone = Alone { until_ms, wait, probed_until_ms: 0 };
         endpoint.alone = (!alone_for.is_zero()).then_some(alone);
-        is_away && was_away_for.is_zero()
+        match (is_away, was_away_for) {
+            (false, _) => Standing::There,
+            (true, Duration::ZERO) => Standing::AwayFromNowOn,
+            (true, _) => Standing::StillAway,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Endpoint>> {
@@ -220,29 +232,29 @@ mod tests {
         until(endpoints.ask(HOOK, URL, 0, now_ms))
     }
 
-    fn fail(endpoints: &Endpoints, now_ms: i64) -> bool {
+    fn fail(endpoints: &Endpoints, now_ms: i64) -> Standing {
         endpoints.failed(HOOK, URL, 10, None, now_ms)
     }
 
     #[test]
     fn three_failures_in_a_row_and_an_endpoint_is_left_alone_then_one_job_looks() {
         let endpoints = Endpoints::default();
-        assert!(!fail(&endpoints, NOW));
-        assert!(!fail(&endpoints, NOW));
+        assert_eq!(fail(&endpoints, NOW), Standing::There);
+        assert_eq!(fail(&endpoints, NOW), Standing::There);
         assert_eq!(ask(&endpoints, NOW), None);
-        assert!(fail(&endpoints, NOW), "that is news");
+        assert_eq!(fail(&endpoints, NOW), Standing::AwayFromNowOn);
         // Nobody comes back before it is looked again, and no two at once.
         assert_eq!(ask(&endpoints, NOW), Some(NOW + 61_000));
         assert_eq!(ask(&endpoints, NOW), Some(NOW + 61_100));
         assert_eq!(ask(&endpoints, NOW + 59_999), Some(NOW + 59_999 + 61_000));
         assert_eq!(ask(&endpoints, NOW + 60_000), None, "this one looks");
         assert!(ask(&endpoints, NOW + 60_001).is_some(), "and nobody else");
-        assert!(!fail(&endpoints, NOW + 60_500));
+        assert_eq!(fail(&endpoints, NOW + 60_500), Standing::StillAway);
         assert!(ask(&endpoints, NOW + 180_499).is_some(), "the wait doubles");
         assert_eq!(ask(&endpoints, NOW + 180_500), None);
         endpoints.succeeded(HOOK, URL, 10, NOW + 180_600);
         assert_eq!(ask(&endpoints, NOW + 180_600), None);
-        assert!(!fail(&endpoints, NOW + 180_600), "it begins anew");
+        assert_eq!(fail(&endpoints, NOW + 180_600), Standing::There, "it begins anew");
     }
 
     #[test]
@@ -260,8 +272,8 @@ mod tests {
     #[test]
     fn one_that_hangs_is_left_alone_sooner() {
         let endpoints = Endpoints::default();
-        assert!(!endpoints.failed(HOOK, URL, 15_000, None, NOW));
-        assert!(endpoints.failed(HOOK, URL, 15_000, None, NOW));
+        assert_eq!(endpoints.failed(HOOK, URL, 9_999, None, NOW), Standing::There);
+        assert_eq!(endpoints.failed(HOOK, URL, 1, None, NOW), Standing::AwayFromNowOn);
         assert!(ask(&endpoints, NOW).is_some());
     }
 
@@ -269,7 +281,7 @@ mod tests {
     fn one_that_asks_for_it_is_left_alone_for_a_day_at_most() {
         let endpoints = Endpoints::default();
         let asks = |seconds| Some(Duration::from_secs(seconds));
-        assert!(!endpoints.failed(HOOK, URL, 10, asks(7_200), NOW), "it is there");
+        assert_eq!(endpoints.failed(HOOK, URL, 10, asks(7_200), NOW), Standing::There);
         assert!(ask(&endpoints, NOW + 7_199_999).is_some());
         assert_eq!(ask(&endpoints, NOW + 7_200_000), None);
         endpoints.failed(HOOK, URL, 10, asks(5), NOW);
@@ -283,7 +295,7 @@ mod tests {
     fn those_that_stand_in_the_queue_of_a_slow_one_make_way() {
         let endpoints = Endpoints::default();
         endpoints.succeeded(HOOK, URL, 4_000, NOW);
-        let behind = |now_ms| until(endpoints.ask(HOOK, URL, 30_001, now_ms));
+        let behind = |now_ms| until(endpoints.ask(HOOK, URL, 15_001, now_ms));
         assert_eq!(ask(&endpoints, NOW), None, "it has not waited");
         assert_eq!(behind(NOW), Some(NOW + 61_000));
         assert_eq!(behind(NOW + 1), Some(NOW + 65_000), "as far apart as it takes");

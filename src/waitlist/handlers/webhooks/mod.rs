@@ -17,15 +17,17 @@ use futures_util::future::BoxFuture;
 
 use super::unrecorded::Unrecorded;
 use super::{Attempt, database_away, end};
-use crate::domain::clock::{SharedClock, millis};
+use crate::domain::clock::{SharedClock, millis, rfc3339};
 use crate::domain::handler::{Failure, Handler, Job, Later, Outcome};
 use crate::domain::record::header;
 use crate::domain::retry::RetryPolicy;
 use crate::outbound::{Client, Post, header as signed};
-use crate::store::{DeliveryRecord, DisableWebhook, Store, WebhookRow, WebhookStatus};
+use crate::store::{
+    DeliveryRecord, DisableWebhook, PastDelivery, Store, WebhookRow, WebhookStatus,
+};
 use crate::waitlist::webhook::WebhookDelivery;
 use answer::{ANSWER_BYTES_MAX, Met, met, reason};
-use endpoints::{BEHIND, Endpoints, Passage, PutOff};
+use endpoints::{BEHIND, Endpoints, Passage, PutOff, Standing};
 
 pub(in crate::waitlist) use attempts::ATTEMPTS_MAX;
 
@@ -140,32 +142,33 @@ impl DeliverWebhook {
             duration_ms: took_ms,
             error: (met != Met::Taken).then(|| reason(&result)),
         };
-        let endpoint = (webhook.id, webhook.url.as_str());
+        let (id, url) = (webhook.id, webhook.url.as_str());
         match met {
             Met::Taken => {
-                self.endpoints.succeeded(endpoint.0, endpoint.1, took_ms, ended_ms);
+                self.endpoints.succeeded(id, url, took_ms, ended_ms);
                 self.unrecorded.add(&job.scope, job.id, record.clone());
                 self.record(job, &record).await
             }
             Met::Gone => {
                 self.record_failed(&record, DisableWebhook::Now { reason: GONE }).await?;
-                Err(Outcome::Fail(disabled(webhook, GONE)))
+                Err(Outcome::Fail(disabled_by(webhook, GONE, &record)))
             }
             Met::Forbidden => {
                 self.record_failed(&record, DisableWebhook::No).await?;
                 Err(Outcome::Fail(forbidden(webhook, &record)))
             }
             Met::Failed { asked } => {
-                let (id, url) = endpoint;
-                if self.endpoints.failed(id, url, took_ms, asked, ended_ms) {
-                    tracing::warn!(webhook.id = %id, host = post.url.host(), "an endpoint is away: its webhook's jobs are put off");
+                let standing = self.endpoints.failed(id, url, took_ms, asked, ended_ms);
+                if standing == Standing::AwayFromNowOn {
+                    tracing::warn!(webhook.id = %id, host = post.url.host(),
+                        "an endpoint is away: its webhook's jobs are put off");
                 }
                 let failing_ms = millis(FAILING_MAX);
                 let disable = DisableWebhook::After { failing_ms, reason: FAILING };
                 if self.record_failed(&record, disable).await? {
-                    return Err(Outcome::Fail(disabled(webhook, FAILING)));
+                    return Err(Outcome::Fail(disabled_by(webhook, FAILING, &record)));
                 }
-                self.again(now, &record, asked).await
+                self.again(now, &record, (asked, standing)).await
             }
         }
     }
@@ -200,7 +203,7 @@ impl DeliverWebhook {
         &self,
         now: &Now<'_>,
         record: &DeliveryRecord,
-        asked: Option<Duration>,
+        (asked, standing): (Option<Duration>, Standing),
     ) -> Attempt {
         let attempts = attempts::attempts_max(now.delivery.max_retries, now.webhook.max_retries);
         let error = record.error.clone().unwrap_or_default();
@@ -209,7 +212,8 @@ impl DeliverWebhook {
         }
         let wait = attempts::wait_after(now.attempt, rand::random());
         let wait = wait.max(asked.unwrap_or_default());
-        let after = attempts::in_place_or_away(wait, is_behind(now.waited_ms));
+        let holds_others_up = is_behind(now.waited_ms) || standing != Standing::There;
+        let after = attempts::in_place_or_away(wait, holds_others_up);
         let message =
             format!("attempt {} of {attempts} at webhook {}: {error}", now.attempt, now.webhook.id);
         let failure = Failure::new("webhook_failed", message);
@@ -220,13 +224,9 @@ impl DeliverWebhook {
         let (id, attempt) = (now.webhook.id, now.attempt);
         let past = self.store.past_deliveries((id, now.job.id), TOLD_MAX).await;
         let past = past.map_err(database_away)?;
-        let tell = |past: crate::store::PastDelivery| {
+        let tell = |past: PastDelivery| {
             let error = past.error.unwrap_or_else(|| "succeeded".to_owned());
-            format!(
-                "attempt {} at {}: {error}",
-                past.attempt,
-                crate::domain::clock::rfc3339(past.at_ms)
-            )
+            format!("attempt {} at {}: {error}", past.attempt, rfc3339(past.at_ms))
         };
         let message = format!(
             "webhook {id} has not taken it in {attempt} attempts, the last one: {error}. Replay \
@@ -271,6 +271,11 @@ fn disabled(webhook: &WebhookRow, reason: &str) -> Failure {
         webhook.id
     );
     Failure::new("webhook_disabled", message)
+}
+
+/// The same, of the attempt that has disabled it.
+fn disabled_by(webhook: &WebhookRow, reason: &str, record: &DeliveryRecord) -> Failure {
+    Failure { chain: record.error.iter().cloned().collect(), ..disabled(webhook, reason) }
 }
 
 fn forbidden(webhook: &WebhookRow, record: &DeliveryRecord) -> Failure {
