@@ -37,6 +37,9 @@ pub(super) const BEHIND: Duration = Duration::from_secs(15);
 const STEP_MIN: Duration = Duration::from_millis(100);
 /// The times that jobs are put off to are spread over so long at most.
 const SPREAD_MAX: Duration = Duration::from_hours(1);
+/// While its jobs are put off, a webhook's row is looked at once in this time: thousands of them
+/// make way as fast as rows of the schedule can be written.
+const ROW_AGE_MAX: Duration = Duration::from_secs(1);
 /// Endpoints that are remembered: only those that have failed, or are slow, are at all.
 const ENDPOINTS_MAX: usize = 10_000;
 
@@ -85,6 +88,8 @@ struct Endpoint {
     slow_until_ms: i64,
     /// When the next job that is put off comes back.
     next_ms: i64,
+    /// When its webhook's row was last looked at.
+    row_read_ms: i64,
 }
 
 /// It is left alone.
@@ -98,7 +103,25 @@ struct Alone {
 }
 
 impl Endpoints {
-    /// Whether a job that has waited for so long in its topic may go.
+    /// Until when a job is put off, if that is known without another look at its webhook's row.
+    pub(super) fn still(&self, id: Uuid, waited_ms: i64, now_ms: i64) -> Option<(i64, PutOff)> {
+        let mut all = self.lock();
+        let endpoint = all.get_mut(&id)?;
+        if now_ms >= endpoint.row_read_ms.saturating_add(millis(ROW_AGE_MAX)) {
+            return None;
+        }
+        match endpoint.alone {
+            Some(alone) if now_ms < alone.until_ms => {
+                Some((endpoint.slot(alone.until_ms, now_ms), PutOff::Away))
+            }
+            None if endpoint.is_slow(waited_ms, now_ms) => {
+                Some((endpoint.slot(now_ms, now_ms), PutOff::Behind))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a job that has waited for so long in its topic may go, by its webhook's row.
     pub(super) fn ask(&self, id: Uuid, url: &str, waited_ms: i64, now_ms: i64) -> Passage {
         let mut all = self.lock();
         let Some(endpoint) = all.get_mut(&id) else { return Passage::Go };
@@ -106,6 +129,7 @@ impl Endpoints {
             all.remove(&id);
             return Passage::Go;
         }
+        endpoint.row_read_ms = now_ms;
         if let Some(alone) = &mut endpoint.alone {
             let until_ms = alone.until_ms;
             if now_ms >= until_ms && now_ms >= alone.probed_until_ms {
@@ -117,7 +141,7 @@ impl Endpoints {
                 why: PutOff::Away,
             };
         }
-        if now_ms < endpoint.slow_until_ms && waited_ms > millis(BEHIND) {
+        if endpoint.is_slow(waited_ms, now_ms) {
             return Passage::PutOff {
                 until_ms: endpoint.slot(now_ms, now_ms),
                 why: PutOff::Behind,
@@ -183,6 +207,11 @@ impl Endpoints {
 }
 
 impl Endpoint {
+    /// Whether a job that has waited for so long makes way for others.
+    fn is_slow(&self, waited_ms: i64, now_ms: i64) -> bool {
+        now_ms < self.slow_until_ms && waited_ms > millis(BEHIND)
+    }
+
     /// A time to come back at, not before this one: behind those that others got.
     fn slot(&mut self, from_ms: i64, now_ms: i64) -> i64 {
         let first_ms = from_ms.max(now_ms.saturating_add(millis(WAIT_AWAY_MIN)));
@@ -302,6 +331,23 @@ mod tests {
         assert_eq!(behind(NOW + 4_000), None, "half of the time is its own");
         endpoints.succeeded(HOOK, URL, 999, NOW + 5_000);
         assert_eq!(behind(NOW + 5_000), None);
+    }
+
+    #[test]
+    fn a_row_is_looked_at_again_after_a_second() {
+        let endpoints = Endpoints::default();
+        let still = |now_ms| endpoints.still(HOOK, 15_001, now_ms).map(|(at_ms, _)| at_ms);
+        for _ in 0..3 {
+            fail(&endpoints, NOW);
+        }
+        assert_eq!(still(NOW), None, "it was not looked at yet");
+        assert_eq!(ask(&endpoints, NOW), Some(NOW + 61_000));
+        assert_eq!(still(NOW + 999), Some(NOW + 61_999));
+        assert_eq!(still(NOW + 1_000), None);
+        assert!(ask(&endpoints, NOW + 59_900).is_some());
+        assert_eq!(still(NOW + 60_000), None, "one of them looks whether it is back");
+        endpoints.succeeded(HOOK, URL, 4_000, NOW + 60_000);
+        assert!(still(NOW + 60_100).is_some(), "it is slow");
     }
 
     #[test]

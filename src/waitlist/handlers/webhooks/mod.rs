@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use uuid::Uuid;
 
 use super::unrecorded::Unrecorded;
 use super::{Attempt, database_away, end};
@@ -86,15 +87,18 @@ impl DeliverWebhook {
 
     async fn deliver(&self, job: &Job) -> Attempt {
         let delivery: WebhookDelivery = job.payload()?;
+        let id = delivery.webhook_id;
+        let now_ms = self.clock.now_ms();
+        let waited_ms = now_ms.saturating_sub(job.record.timestamp_ms.unwrap_or(now_ms));
+        if let Some((until_ms, why)) = self.endpoints.still(id, waited_ms, now_ms) {
+            return put_off(job, id, (until_ms, why), now_ms);
+        }
         if self.store.is_claimed(&job.scope, job.id).await.map_err(database_away)? {
             return Ok(Outcome::AlreadyDone);
         }
         if let Some(record) = self.unrecorded.get(&job.scope, job.id) {
             return self.record(job, &record).await;
         }
-        let now_ms = self.clock.now_ms();
-        let waited_ms = now_ms.saturating_sub(job.record.timestamp_ms.unwrap_or(now_ms));
-        let id = delivery.webhook_id;
         let webhook = self.store.webhook(id).await.map_err(database_away)?;
         let Some(webhook) = webhook else { return Err(unknown(&delivery, job, waited_ms)) };
         is_active(&webhook).map_err(Outcome::Fail)?;
@@ -103,7 +107,7 @@ impl DeliverWebhook {
         let now = Now { job, delivery: &delivery, webhook: &webhook, attempt, waited_ms };
         match self.endpoints.ask(id, &webhook.url, waited_ms, now_ms) {
             Passage::Go => self.send(&now, now_ms).await,
-            Passage::PutOff { until_ms, why } => put_off(&now, until_ms, why, now_ms),
+            Passage::PutOff { until_ms, why } => put_off(job, id, (until_ms, why), now_ms),
         }
     }
 
@@ -305,8 +309,7 @@ fn unknown(delivery: &WebhookDelivery, job: &Job, waited_ms: i64) -> Outcome {
 
 /// It makes way for the others of its partition without an attempt. One that has been back for
 /// days has had its chance.
-fn put_off(now: &Now<'_>, until_ms: i64, why: PutOff, now_ms: i64) -> Attempt {
-    let id = now.webhook.id;
+fn put_off(job: &Job, id: Uuid, (until_ms, why): (i64, PutOff), now_ms: i64) -> Attempt {
     let failure = match why {
         PutOff::Away => {
             let message = format!(
@@ -323,8 +326,8 @@ fn put_off(now: &Now<'_>, until_ms: i64, why: PutOff, now_ms: i64) -> Attempt {
             Failure::new("webhook_behind", message)
         }
     };
-    let has_been_back = now.job.record.headers.text(header::ATTEMPT).is_some();
-    if has_been_back && age_ms(now.job, now_ms) > millis(PUT_OFF_MAX) {
+    let has_been_back = job.record.headers.text(header::ATTEMPT).is_some();
+    if has_been_back && age_ms(job, now_ms) > millis(PUT_OFF_MAX) {
         return Err(Outcome::Fail(failure));
     }
     let wait_ms = u64::try_from(until_ms.saturating_sub(now_ms)).unwrap_or(0);
