@@ -53,6 +53,7 @@ pub use waitlist::{
     NewCampaign, NewReferral, NewReward, NewUser, NewWebhook, NotSignedUp, ReferralCounts,
     SignedUp, UserRow,
 };
+pub use waitlist::{DeliveryRecord, DisableWebhook, PastDelivery, WebhookRow, WebhookStatus};
 
 /// The database did not do what it was asked.
 #[derive(Debug, Error)]

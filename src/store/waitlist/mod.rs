@@ -10,6 +10,8 @@ mod positions;
 mod referrals;
 mod setup;
 mod users;
+mod webhook_deliveries;
+mod webhooks;
 
 pub use account::CampaignAccount;
 pub use campaigns::CampaignRow;
@@ -19,6 +21,8 @@ pub use positions::MovedUser;
 pub use referrals::{NewReferral, ReferralCounts};
 pub use setup::{NewCampaign, NewReward, NewWebhook};
 pub use users::{NewUser, NotSignedUp, SignedUp, UserRow};
+pub use webhook_deliveries::{DeliveryRecord, DisableWebhook, PastDelivery};
+pub use webhooks::{WebhookRow, WebhookStatus};
 
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
