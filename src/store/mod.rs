@@ -49,8 +49,9 @@ pub use schedule::{
 };
 pub use snapshots::{SnapshotRow, WorkerCursor};
 pub use waitlist::{
-    CampaignRow, EventKind, EventRecord, MailEnd, MailRecord, MovedUser, NewReferral, NewUser,
-    NotSignedUp, ReferralCounts, SignedUp, UserRow,
+    CampaignRow, EventKind, EventRecord, Granted, Grants, MailEnd, MailRecord, MovedUser,
+    NewReferral, NewUser, NewUserReward, NotSignedUp, PositionRule, ReferralCounts, ReferralRule,
+    RewardRow, SignedUp, UserRewardRow, UserRow,
 };
 
 /// The database did not do what it was asked.

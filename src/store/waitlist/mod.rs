@@ -7,6 +7,7 @@ mod events;
 mod mails;
 mod positions;
 mod referrals;
+mod rewards;
 mod users;
 
 pub use campaigns::CampaignRow;
@@ -14,6 +15,9 @@ pub use events::{EventKind, EventRecord};
 pub use mails::{MailEnd, MailRecord};
 pub use positions::MovedUser;
 pub use referrals::{NewReferral, ReferralCounts};
+pub use rewards::{
+    Granted, Grants, NewUserReward, PositionRule, ReferralRule, RewardRow, UserRewardRow,
+};
 pub use users::{NewUser, NotSignedUp, SignedUp, UserRow};
 
 use sqlx::Row as _;

@@ -11,7 +11,9 @@ mod mail_data;
 mod milestones;
 mod position;
 mod referral_created;
+mod reward_delivery;
 mod reward_earned;
+mod rewards;
 mod send_email;
 mod unrecorded;
 mod user_signup;
@@ -32,6 +34,7 @@ use analytics_rebuild::Rebuild;
 use fan_out::FanOut;
 use position::Recalculate;
 use referral_created::RecordReferral;
+use reward_delivery::{DELIVERY, DeliverReward};
 use reward_earned::RecordReward;
 use send_email::{SendEmail, Tools};
 use user_signup::SignUp;
@@ -77,6 +80,7 @@ pub fn handlers(parts: &Parts) -> HashMap<String, Arc<dyn Handler>> {
     ];
     let positions = Recalculate::new(store, &fan_out);
     handlers.insert("position.recalculation".to_owned(), Arc::new(positions));
+    handlers.insert(DELIVERY.to_owned(), Arc::new(DeliverReward::new(store, &fan_out)));
     handlers.extend(events.map(|(name, handler)| (name.to_owned(), handler)));
     handlers
 }
