@@ -21,4 +21,6 @@ mod emails;
 mod events;
 mod kills;
 mod positions;
+mod reward_kills;
+mod rewards;
 mod stage;

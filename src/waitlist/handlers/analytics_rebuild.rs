@@ -64,8 +64,9 @@ impl Rebuild {
             return Ok(PASSED_OVER);
         }
         if event.kind == EventKind::RewardEarned {
-            let RewardEarned { user_reward_id, reward_id, user_id, .. } = job.payload()?;
-            let reward = (user_reward_id, reward_id, user_id);
+            let earned: RewardEarned = job.payload()?;
+            let RewardEarned { user_reward_id, user_id, reward_id, campaign_id, .. } = earned;
+            let reward = [user_reward_id, user_id, reward_id, campaign_id];
             if effect.refutes_reward(reward).await.map_err(database_away)? {
                 return Ok(PASSED_OVER);
             }

@@ -80,17 +80,19 @@ impl Effect {
         Ok(())
     }
 
-    /// Whether a reward is known, and that a user has this one of it is not: whoever said so was
-    /// refused, or was not heard yet.
+    /// Whether the reward, or any other of its campaign, is known, and that a user has this one is
+    /// not: whoever said so was refused, or was not heard yet.
     pub async fn refutes_reward(
         &mut self,
-        (id, reward_id, user_id): (Uuid, Uuid, Uuid),
+        [id, user_id, reward_id, campaign_id]: [Uuid; 4],
     ) -> Result<bool, StoreError> {
         let row = sqlx::query(
-            "SELECT 1 FROM rewards WHERE id = $1 AND NOT EXISTS (
-                 SELECT 1 FROM user_rewards WHERE id = $2 AND reward_id = $1 AND user_id = $3)",
+            "SELECT 1 FROM rewards WHERE (id = $1 OR campaign_id = $2) AND NOT EXISTS (
+                 SELECT 1 FROM user_rewards WHERE id = $3 AND reward_id = $1 AND user_id = $4)
+             LIMIT 1",
         )
         .bind(reward_id.to_string())
+        .bind(campaign_id.to_string())
         .bind(id.to_string())
         .bind(user_id.to_string())
         .fetch_optional(self.on())
