@@ -2,6 +2,8 @@
 //! delivered once, and none is lost.
 
 use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -11,7 +13,7 @@ use super::stage::{Kind, SOON, Stage, on_both_databases, referral, signup};
 on_both_databases! { each_reward_is_delivered_once_whatever_is_killed }
 
 /// Users who refer, and friends of each.
-const USERS: usize = 60;
+const USERS: usize = 100;
 const FRIENDS: usize = 3;
 /// Rewards that somebody says were earned.
 const TOLD: usize = 60;
@@ -19,6 +21,8 @@ const TOLD: usize = 60;
 const STOCK: usize = 40;
 /// Times that the process is killed while it works.
 const KILLS: usize = 4;
+/// How long it waits for the right moment.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// Events that are on their way at the same time.
 const SENDERS: usize = 16;
 const AT: &str = "2025-01-01T10:00:00Z";
@@ -36,21 +40,25 @@ async fn each_reward_is_delivered_once_whatever_is_killed(kind: Kind) {
         [("total_available", "40"), ("delivery_method", "webhook"), ("webhook_id", &*webhook)];
     let told = stage.reward(&campaign, &told).await;
     let events = events(&campaign, &told);
-    let part = events.len().div_ceil(KILLS + 1);
-    for (round, some) in events.chunks(part).enumerate() {
-        publish_all(&stage, some).await;
-        if round < KILLS {
-            // Not before some of them are on their way through the steps.
-            let begun = "SELECT COUNT(*) FROM user_rewards WHERE status = 'delivered'";
-            let least = i64::try_from(round).expect("a count");
-            until("rewards are being delivered", SOON, async || {
-                (stage.number(begun).await > least * 10).then_some(())
-            })
-            .await;
-            stage.jobgate.kill().await;
-            stage.jobgate.start_again().await;
+    let accepted = Mutex::new(BTreeSet::new());
+    let mut between = 0;
+    for round in 1..=KILLS {
+        let most = events.len() * round / (KILLS + 1);
+        let publishing = async {
+            publish(&stage, &events[..most], &accepted).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = publishing => {}
+            // Where the test was too slow to see some, it kills an idle worker.
+            _ = tokio::time::timeout(PATIENCE, until_some_are_on_their_way(&stage)) => {}
         }
+        stage.jobgate.kill().await;
+        between += i64::from(stage.number(UNDELIVERED).await > 0);
+        stage.jobgate.start_again().await;
     }
+    assert!(between > 0, "no kill came between the steps");
+    publish(&stage, &events, &accepted).await;
     stage.until_quiet(events.len()).await;
 
     let count = async |reward: &str, status: &str| {
@@ -70,7 +78,8 @@ async fn each_reward_is_delivered_once_whatever_is_killed(kind: Kind) {
     assert_eq!(stage.number(claimed).await, i64::try_from(all).expect("a count"));
     once(&stage, all - STOCK).await;
     println!(
-        "[rewards {kind:?}] events {} | killed {KILLS} times | {all} rewards, each delivered once",
+        "[rewards {kind:?}] events {} | killed {KILLS} times, {between} of them with rewards on their \
+         way | {all} rewards, each delivered once",
         events.len()
     );
 }
@@ -121,17 +130,41 @@ fn events(campaign: &str, told: &str) -> Vec<(&'static str, Value)> {
     events.into_iter().map(|(_, kind, payload)| (kind, payload)).collect()
 }
 
-async fn publish_all(stage: &Stage, events: &[(&'static str, Value)]) {
+/// Publishes those that were not accepted yet.
+async fn publish(
+    stage: &Stage,
+    events: &[(&'static str, Value)],
+    accepted: &Mutex<BTreeSet<usize>>,
+) {
     use futures_util::StreamExt as _;
-    futures_util::stream::iter(events)
-        .for_each_concurrent(SENDERS, |(kind, payload)| async move {
+    let open: Vec<usize> = {
+        let accepted = accepted.lock().expect("whoever had it is well");
+        (0..events.len()).filter(|number| !accepted.contains(number)).collect()
+    };
+    futures_util::stream::iter(open)
+        .for_each_concurrent(SENDERS, |number| async move {
+            let (kind, payload) = &events[number];
             // As a client does: an outcome that is unknown is sent once more, and happens once.
             until("the event is accepted", SOON, async || {
-                let answer = stage.jobgate.post(&format!("/events/{kind}"), payload).await;
+                let answer = stage.jobgate.try_post(&format!("/events/{kind}"), payload).await?;
                 assert!([201, 503, 504].contains(&answer.status.as_u16()), "{}", answer.text);
                 (answer.status == 201).then_some(())
             })
             .await;
+            accepted.lock().expect("whoever had it is well").insert(number);
         })
         .await;
+}
+
+const UNDELIVERED: &str = "SELECT COUNT(*) FROM user_rewards WHERE status IN ('pending', 'earned')";
+
+/// Some more are delivered, and others are granted and not delivered.
+async fn until_some_are_on_their_way(stage: &Stage) {
+    let delivered = "SELECT COUNT(*) FROM user_rewards WHERE status = 'delivered'";
+    let before = stage.number(delivered).await;
+    until("rewards are on their way", SOON, async || {
+        let is_going_on = stage.number(delivered).await > before + 5;
+        (is_going_on && stage.number(UNDELIVERED).await > 0).then_some(())
+    })
+    .await;
 }
