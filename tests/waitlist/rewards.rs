@@ -15,7 +15,8 @@ on_both_databases! { rewards_are_earned_and_delivered_once }
 
 const AT: &str = "2025-01-01T10:00:00Z";
 const JOB: &str = "reward.delivery";
-const HOUR_MS: i64 = 3_600_000;
+const AT_MS: &str = "1735725600000";
+const IN_2100_MS: &str = "4102444800000";
 
 /// One process for all, since each has a Kafka of its own: a campaign for each promise.
 async fn rewards_are_earned_and_delivered_once(kind: Kind) {
@@ -235,7 +236,7 @@ async fn somebody_says_that_it_was_earned(stage: &Stage) {
          FROM user_rewards WHERE id = '{id}'"
     );
     let row = stage.rows(&row).await.remove(0);
-    let expected = [&*ada, &*reward, &*campaign, "1", "1", "1735725600000", "1", "none"];
+    let expected = [&*ada, &*reward, &*campaign, "1", "1", AT_MS, "1", "none"];
     assert_eq!(row, expected);
     // The same under an id of its own: it was earned, and is delivered, once.
     let again = stage.publish("reward.earned", &earned(&campaign, &ada, &reward, &id)).await;
@@ -409,13 +410,11 @@ async fn ten_are_left_and_thirty_want_them(stage: &Stage) {
 async fn what_is_not_to_be_had_is_a_dead_letter(stage: &Stage) {
     let campaign = stage.campaign(&[]).await;
     let (other, ada) = (stage.campaign(&[]).await, user(stage, &campaign, &[]).await);
-    let hour = |hours: i64| (chrono::Utc::now().timestamp_millis() + hours * HOUR_MS).to_string();
-    let (later, past) = (hour(1), hour(-1));
     let columns: [(&str, &[(&str, &str)]); 5] = [
         ("reward_not_active", &[("status", "paused")]),
         ("reward_not_active", &[("status", "ended")]),
-        ("reward_not_started", &[("starts_at_ms", &later)]),
-        ("reward_expired", &[("expires_at_ms", &past)]),
+        ("reward_not_started", &[("starts_at_ms", IN_2100_MS)]),
+        ("reward_expired", &[("expires_at_ms", AT_MS)]),
         ("sold_out", &[("total_available", "3"), ("total_claimed", "3")]),
     ];
     let mut cases = Vec::new();
@@ -490,7 +489,7 @@ async fn what_was_revoked_or_has_expired_is_not_delivered(stage: &Stage) {
     let campaign = stage.campaign(&[]).await;
     let ada = user(stage, &campaign, &[]).await;
     let reward = stage.reward(&campaign, &[("user_limit", "9")]).await;
-    let over = stage.reward(&campaign, &[("expires_at_ms", "1735725600000")]).await;
+    let over = stage.reward(&campaign, &[("expires_at_ms", AT_MS)]).await;
     let (revoked, late) = (uuid(), uuid());
     put(stage, &revoked, (&ada, &reward, &campaign), "revoked").await;
     put(stage, &late, (&ada, &over, &campaign), "earned").await;

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use futures_util::future::join_all;
 
 use super::*;
@@ -44,15 +46,17 @@ async fn offer(store: &Store, columns: &[(&str, &str)]) {
 }
 
 async fn also_offer(store: &Store, id: Uuid, columns: &[(&str, &str)]) {
-    let names: String = columns.iter().map(|(name, _)| format!(", {name}")).collect();
-    let values: String = columns.iter().map(|(_, value)| format!(", {value}")).collect();
-    let has_trigger = columns.iter().any(|(name, _)| *name == "trigger_type");
-    let (name, value) = if has_trigger { ("", "") } else { (", trigger_type", ", 'manual'") };
+    let id = format!("'{id}'");
+    let given = [("id", &*id), ("trigger_type", "'manual'"), ("created_at_ms", "1")];
+    let mut row: BTreeMap<&str, &str> = given.into_iter().collect();
+    row.extend(columns.iter().copied());
+    let (names, values): (Vec<&str>, Vec<&str>) = row.into_iter().unzip();
+    let (names, values) = (names.join(", "), values.join(", "));
     run(
         store,
         format!(
-            "INSERT INTO rewards (id, campaign_id, name, created_at_ms{name}{names})
-             VALUES ('{id}', '{CAMPAIGN}', 'Mug', 1{value}{values})"
+            "INSERT INTO rewards (campaign_id, name, {names})
+             VALUES ('{CAMPAIGN}', 'Mug', {values})"
         ),
     )
     .await;
