@@ -429,6 +429,9 @@ async fn what_is_not_to_be_had_is_a_dead_letter(stage: &Stage) {
     let id = uuid();
     stage.publish("reward.earned", &earned(&campaign, &ada, &reward, &id)).await;
     until_status(stage, &id, "delivered").await;
+    let (grace, of_grace) = (uuid(), uuid());
+    put(stage, &of_grace, (&grace, &reward, &campaign), "pending").await;
+    cases.push(("reward_of_another_campaign", earned(&other, &grace, &reward, &of_grace)));
     cases.push(("user_limit_reached", earned(&campaign, &ada, &reward, &uuid())));
     cases.push(("user_reward_taken", earned(&campaign, &uuid(), &reward, &id)));
     for (class, payload) in cases {

@@ -71,6 +71,10 @@ async fn has(
     now_ms: i64,
 ) -> Result<bool, Outcome> {
     let id = earned.user_reward_id;
+    let reward = offered(effect, job, earned.reward_id).await?;
+    if reward.campaign_id != earned.campaign_id {
+        return Err(Outcome::Fail(reward_of_another_campaign(&reward)));
+    }
     if let Some(row) = effect.user_reward(id).await.map_err(database_away)? {
         let is_same = row.user_id == earned.user_id && row.reward_id == earned.reward_id;
         if !is_same {
@@ -83,13 +87,8 @@ async fn has(
         if row.status != "pending" {
             return Ok(false);
         }
-        let reward = offered(effect, job, earned.reward_id).await?;
         admit(effect, &row, &reward, now_ms).await?;
         return Ok(true);
-    }
-    let reward = offered(effect, job, earned.reward_id).await?;
-    if reward.campaign_id != earned.campaign_id {
-        return Err(Outcome::Fail(reward_of_another_campaign(&reward)));
     }
     let had = effect.ordinals(earned.user_id, reward.id).await.map_err(database_away)?;
     let free = (1..=reward.user_limit).find(|ordinal| !had.contains(ordinal));

@@ -1,5 +1,6 @@
 //! Who is granted a reward, and that there is no more of it than there is.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
@@ -185,15 +186,13 @@ impl Effect {
         &mut self,
         user_id: Uuid,
         reward_id: Uuid,
-    ) -> Result<Vec<i64>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT ordinal FROM user_rewards WHERE user_id = $1 AND reward_id = $2
-             ORDER BY ordinal",
-        )
-        .bind(user_id.to_string())
-        .bind(reward_id.to_string())
-        .fetch_all(self.on())
-        .await?;
+    ) -> Result<BTreeSet<i64>, StoreError> {
+        let rows =
+            sqlx::query("SELECT ordinal FROM user_rewards WHERE user_id = $1 AND reward_id = $2")
+                .bind(user_id.to_string())
+                .bind(reward_id.to_string())
+                .fetch_all(self.on())
+                .await?;
         Ok(rows.iter().map(|row| row.try_get("ordinal")).collect::<Result<_, _>>()?)
     }
 

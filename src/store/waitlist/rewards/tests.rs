@@ -1,8 +1,9 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 
 use super::*;
+use crate::domain::calendar::CalendarSpan;
 use crate::store::Store;
 use crate::store::tests::on_both_databases;
 
@@ -17,6 +18,7 @@ on_both_databases! {
     a_reward_is_earned_and_delivered_once,
     what_was_revoked_is_not_delivered,
     a_failed_attempt_leaves_its_reason,
+    what_was_delivered_counts_in_the_hour_of_it_whatever_becomes_of_it,
 }
 
 const CAMPAIGN: Uuid = Uuid::from_u128(0xca);
@@ -144,7 +146,7 @@ async fn nobody_gets_more_than_the_limit_however_often_it_is_granted(store: Stor
     assert_eq!(claimed(&store).await, [2, 2], "who has it takes none from the others");
     let had =
         commit(&store, async |effect| effect.ordinals(Uuid::from_u128(7), REWARD).await.unwrap());
-    assert_eq!(had.await, [1, 2]);
+    assert_eq!(had.await, BTreeSet::from([1, 2]));
 }
 
 async fn what_is_not_to_be_had_now_is_not_granted(store: Store) {
@@ -334,4 +336,35 @@ async fn a_failed_attempt_leaves_its_reason(store: Store) {
     assert_eq!(status(&store, 1).await, ("delivered".to_owned(), Some(NOW), Some(NOW), 3));
     let why = "SELECT COUNT(*) FROM user_rewards WHERE delivery_error IS NULL";
     assert_eq!(number(&store, why).await, 1);
+}
+
+async fn what_was_delivered_counts_in_the_hour_of_it_whatever_becomes_of_it(store: Store) {
+    const HOUR_MS: i64 = 3_600_000;
+    offer(&store, &[]).await;
+    for (user, at_ms) in [(1, 0), (2, HOUR_MS - 1), (3, HOUR_MS), (4, 30 * HOUR_MS)] {
+        grant(&store, user, 1).await;
+        let id = new(user, 1).id;
+        commit(&store, async |effect| effect.deliver_reward(id, at_ms).await).await.unwrap();
+    }
+    grant(&store, 5, 1).await;
+    for (user, status) in [(1, "redeemed"), (2, "revoked")] {
+        let id = new(user, 1).id;
+        run(&store, format!("UPDATE user_rewards SET status = '{status}' WHERE id = '{id}'")).await;
+    }
+    for span in [CalendarSpan::Hour, CalendarSpan::Day] {
+        let summed_up =
+            commit(&store, async |effect| effect.sum_up(CAMPAIGN, span, 0..40 * HOUR_MS).await);
+        assert_eq!(summed_up.await.unwrap(), None);
+    }
+    let rows = sqlx::query(
+        "SELECT time_ms, rewards_delivered, total_rewards_delivered FROM campaign_analytics
+         ORDER BY granularity DESC, time_ms",
+    )
+    .fetch_all(&store.reader)
+    .await
+    .unwrap();
+    let rows: Vec<[i64; 3]> =
+        rows.iter().map(|row| [0, 1, 2].map(|column| row.try_get(column).unwrap())).collect();
+    let by_hour = [[0, 2, 2], [HOUR_MS, 1, 3], [30 * HOUR_MS, 1, 4]];
+    assert_eq!(rows, [by_hour.as_slice(), &[[0, 3, 3], [24 * HOUR_MS, 1, 4]]].concat());
 }
