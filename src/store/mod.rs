@@ -49,9 +49,10 @@ pub use schedule::{
 };
 pub use snapshots::{SnapshotRow, WorkerCursor};
 pub use waitlist::{
-    CampaignAccount, CampaignRow, EventKind, EventRecord, MailEnd, MailRecord, MovedUser,
-    NewCampaign, NewReferral, NewReward, NewUser, NewWebhook, NotSignedUp, ReferralCounts,
-    SignedUp, UserRow,
+    CampaignAccount, CampaignRow, EventKind, EventRecord, Granted, Grants, MailEnd, MailRecord,
+    MovedUser, NewCampaign, NewReferral, NewReward, NewUser, NewUserReward, NewWebhook,
+    NotSignedUp, PositionRule, ReferralCounts, ReferralRule, RewardRow, SignedUp, UserRewardRow,
+    UserRow,
 };
 pub use waitlist::{DeliveryRecord, DisableWebhook, PastDelivery, WebhookRow, WebhookStatus};
 

@@ -17,7 +17,10 @@ async fn it_ends_and_starts_again_with_everything() {
     let port = free.local_addr().expect("its address").port();
     drop(free);
     let variable = ("JOBGATE_DLQ_TOPIC".to_owned(), "the.letters".to_owned());
-    let mut jobgate = Jobgate::start(Options { env: vec![variable], ..Options::default() }).await;
+    // Nobody runs rewards here.
+    let args = vec!["--groups=event-processor,email-workers".to_owned()];
+    let options = Options { env: vec![variable], args, ..Options::default() };
+    let mut jobgate = Jobgate::start(options).await;
     let data = jobgate.data();
     let brokers = jobgate.brokers();
     assert!(TcpStream::connect(&brokers).await.is_ok(), "data/kafka/brokers: {brokers}");

@@ -326,8 +326,9 @@ async fn an_address_or_a_code_that_is_taken_is_a_dead_letter(stage: &Stage) {
 
 async fn a_reward_is_written_down(stage: &Stage) {
     let (campaign, user, reward) = (stage.campaign(&[]).await, uuid(), uuid());
+    let offered = stage.reward(&campaign, &[]).await;
     let earned = json!({
-        "campaign_id": campaign, "user_id": user, "reward_id": uuid(), "user_reward_id": reward,
+        "campaign_id": campaign, "user_id": user, "reward_id": offered, "user_reward_id": reward,
         "timestamp": AT,
     });
     stage.publish("reward.earned", &earned).await;

@@ -25,5 +25,7 @@ mod events;
 mod kills;
 mod positions;
 mod receiver;
+mod reward_kills;
+mod rewards;
 mod stage;
 mod webhooks;

@@ -89,13 +89,13 @@ async fn until_recalculated(stage: &Stage) {
 /// The mails of new positions that were asked for, as another client reads them.
 async fn told(stage: &Stage, campaign: &str) -> Vec<Value> {
     let brokers = stage.jobgate.brokers();
-    let all = tokio::task::spawn_blocking(move || read_all(&brokers)).await.expect("it was read");
-    all.into_iter().filter(|mail| mail["campaign_id"] == campaign).collect()
+    let topic = "waitlist.email.position-update";
+    let all = tokio::task::spawn_blocking(move || read_all(&brokers, topic, 10)).await;
+    all.expect("it was read").into_iter().filter(|mail| mail["campaign_id"] == campaign).collect()
 }
 
 /// The values of a topic, to its end.
-fn read_all(brokers: &str) -> Vec<Value> {
-    const TOPIC: &str = "waitlist.email.position-update";
+pub(super) fn read_all(brokers: &str, topic: &str, partitions: i32) -> Vec<Value> {
     let wait = Duration::from_secs(20);
     let reader: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
@@ -104,10 +104,10 @@ fn read_all(brokers: &str) -> Vec<Value> {
         .create()
         .expect("a consumer");
     let (mut start, mut left) = (TopicPartitionList::new(), 0);
-    for partition in 0..10 {
-        let (low, high) = reader.fetch_watermarks(TOPIC, partition, wait).expect("watermarks");
+    for partition in 0..partitions {
+        let (low, high) = reader.fetch_watermarks(topic, partition, wait).expect("watermarks");
         left += high - low;
-        start.add_partition_offset(TOPIC, partition, Offset::Offset(low)).expect("a partition");
+        start.add_partition_offset(topic, partition, Offset::Offset(low)).expect("a partition");
     }
     reader.assign(&start).expect("assigned");
     let (mut values, deadline) = (Vec::new(), Instant::now() + SOON);

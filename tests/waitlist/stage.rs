@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "what one part needs, another may not")]
 #![allow(clippy::allow_attributes, reason = "an expectation of dead code fails where all is used")]
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -81,6 +82,25 @@ impl Stage {
         id
     }
 
+    /// A reward of a campaign, delivered by mail and earned by nobody, but for these columns.
+    pub(crate) async fn reward(&self, campaign: &str, columns: &[(&str, &str)]) -> String {
+        let id = uuid();
+        let quoted = |text: &str| format!("'{text}'");
+        let given = [
+            ("id", quoted(&id)),
+            ("campaign_id", quoted(campaign)),
+            ("name", quoted("A mug")),
+            ("trigger_type", quoted("manual")),
+            ("created_at_ms", "0".to_owned()),
+        ];
+        let mut row: BTreeMap<&str, String> = given.into_iter().collect();
+        row.extend(columns.iter().map(|(name, value)| (*name, quoted(value))));
+        let (names, values): (Vec<&str>, Vec<String>) = row.into_iter().unzip();
+        let (names, values) = (names.join(", "), values.join(", "));
+        self.execute(format!("INSERT INTO rewards ({names}) VALUES ({values})")).await;
+        id
+    }
+
     pub(crate) async fn execute(&self, sql: String) {
         sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&self.database).await.expect("it runs");
     }
@@ -154,8 +174,8 @@ impl Stage {
 }
 
 /// The groups whose jobs are run.
-const HANDLED: [&str; 4] =
-    ["event-processor", "email-workers", "position-workers", "analytics-workers"];
+const HANDLED: [&str; 5] =
+    ["event-processor", "email-workers", "position-workers", "analytics-workers", "reward-workers"];
 
 /// A signup with what it must have.
 pub(crate) fn signup(campaign: &str, user: &str, email: &str, at: &str) -> Value {

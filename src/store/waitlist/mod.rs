@@ -8,6 +8,7 @@ mod events;
 mod mails;
 mod positions;
 mod referrals;
+mod rewards;
 mod setup;
 mod users;
 mod webhook_deliveries;
@@ -19,6 +20,9 @@ pub use events::{EventKind, EventRecord};
 pub use mails::{MailEnd, MailRecord};
 pub use positions::MovedUser;
 pub use referrals::{NewReferral, ReferralCounts};
+pub use rewards::{
+    Granted, Grants, NewUserReward, PositionRule, ReferralRule, RewardRow, UserRewardRow,
+};
 pub use setup::{NewCampaign, NewReward, NewWebhook};
 pub use users::{NewUser, NotSignedUp, SignedUp, UserRow};
 pub use webhook_deliveries::{DeliveryRecord, DisableWebhook, PastDelivery};

@@ -1,7 +1,7 @@
 //! The users of a waitlist.
 
-use sqlx::Row as _;
 use sqlx::any::AnyRow;
+use sqlx::{Any, Executor, Row as _};
 use uuid::Uuid;
 
 use crate::store::{Effect, Store, StoreError};
@@ -100,20 +100,16 @@ impl NewUser {
 impl Store {
     /// A user.
     pub async fn user(&self, id: Uuid) -> Result<Option<UserRow>, StoreError> {
-        let row = sqlx::query(
-            "SELECT id, campaign_id, email, first_name, last_name, status, position, referral_code,
-                    referred_by_id, referral_count, verified_referral_count, email_verified,
-                    verification_token, unsubscribed
-             FROM waitlist_users WHERE id = $1",
-        )
-        .bind(id.to_string())
-        .fetch_optional(&self.reader)
-        .await?;
-        row.as_ref().map(user).transpose()
+        find(&self.reader, id).await
     }
 }
 
 impl Effect {
+    /// A user, as part of what an effect goes by.
+    pub async fn user(&mut self, id: Uuid) -> Result<Option<UserRow>, StoreError> {
+        find(self.on(), id).await
+    }
+
     /// Puts a user on the list, with all that has happened before the signup came here: who
     /// referred the user, whom the user has referred, and whether the address is confirmed.
     pub async fn sign_up(
@@ -257,6 +253,22 @@ impl Effect {
         .await?;
         Ok(())
     }
+}
+
+async fn find<'e>(
+    executor: impl Executor<'e, Database = Any>,
+    id: Uuid,
+) -> Result<Option<UserRow>, StoreError> {
+    let row = sqlx::query(
+        "SELECT id, campaign_id, email, first_name, last_name, status, position, referral_code,
+                referred_by_id, referral_count, verified_referral_count, email_verified,
+                verification_token, unsubscribed
+         FROM waitlist_users WHERE id = $1",
+    )
+    .bind(id.to_string())
+    .fetch_optional(executor)
+    .await?;
+    row.as_ref().map(user).transpose()
 }
 
 fn user(row: &AnyRow) -> Result<UserRow, StoreError> {

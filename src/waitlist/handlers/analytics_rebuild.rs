@@ -6,7 +6,8 @@
 //! is told, follows from `event_records`.
 //!
 //! A signup that the event processor has refused must not count here either, although a topic's
-//! partitions come in another order now. Whose signup was taken, the list of users tells.
+//! partitions come in another order now. Whose signup was taken, the list of users tells; which
+//! rewards were granted, the users' rewards do.
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use super::{Attempt, database_away, end};
 use super::{referral_created, reward_earned, user_signup, user_verified};
 use crate::domain::handler::{Failure, Handler, Job, Outcome, ReplayHandler};
 use crate::store::{EventKind, EventRecord, NewUser, Store};
+use crate::waitlist::events::reward_earned::RewardEarned;
 
 /// Its name.
 const NAME: &str = "analytics-rebuild";
@@ -60,6 +62,14 @@ impl Rebuild {
             && effect.refutes(user).await.map_err(database_away)?.is_some()
         {
             return Ok(PASSED_OVER);
+        }
+        if event.kind == EventKind::RewardEarned {
+            let earned: RewardEarned = job.payload()?;
+            let RewardEarned { user_reward_id, user_id, reward_id, campaign_id, .. } = earned;
+            let reward = [user_reward_id, user_id, reward_id, campaign_id];
+            if effect.refutes_reward(reward).await.map_err(database_away)? {
+                return Ok(PASSED_OVER);
+            }
         }
         if let Some(users) = listed
             && effect.is_elsewhere(users, event.campaign_id).await.map_err(database_away)?

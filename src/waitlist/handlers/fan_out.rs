@@ -52,7 +52,25 @@ impl FanOut {
         type_name: &str,
         payload: &impl Serialize,
     ) -> Result<(), Outcome> {
-        let mut record = self.record(self.namespace_of(cause), type_name, payload)?;
+        self.ask_for(effect, cause, type_name, None, payload).await
+    }
+
+    /// The same where the key does not tell apart what one cause asks for: the name does, in its
+    /// place. Events are asked for as jobs are.
+    pub(super) async fn ask_for(
+        &self,
+        effect: &mut Effect,
+        cause: &Job,
+        type_name: &str,
+        name: Option<&str>,
+        payload: &impl Serialize,
+    ) -> Result<(), Outcome> {
+        let namespace = self.namespace_of(cause);
+        let id = |key: &str| {
+            let name = name.unwrap_or(key);
+            Uuid::new_v5(&namespace, format!("{type_name}/{name}").as_bytes())
+        };
+        let mut record = self.job(type_name, payload, id, self.now_ms())?;
         for name in [header::TRACEPARENT, header::TRACESTATE] {
             if let Some(value) = cause.record.headers.text(name) {
                 record.headers.push(name, value.as_bytes());
@@ -88,17 +106,6 @@ impl FanOut {
             return cause.id;
         }
         Uuid::new_v5(&cause.id, cause.scope.as_bytes())
-    }
-
-    /// A job of this type, due now.
-    fn record(
-        &self,
-        cause: Uuid,
-        type_name: &str,
-        payload: &impl Serialize,
-    ) -> Result<ScheduledRecord, Outcome> {
-        let id = |key: &str| Uuid::new_v5(&cause, format!("{type_name}/{key}").as_bytes());
-        self.job(type_name, payload, id, self.now_ms())
     }
 
     /// A job of this type, due at a time, whose id may follow from its key.

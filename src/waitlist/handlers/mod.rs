@@ -12,7 +12,9 @@ mod mail_data;
 mod milestones;
 mod position;
 mod referral_created;
+mod reward_delivery;
 mod reward_earned;
+mod rewards;
 mod send_email;
 mod unrecorded;
 mod user_signup;
@@ -35,6 +37,7 @@ use analytics_rebuild::Rebuild;
 use fan_out::FanOut;
 use position::Recalculate;
 use referral_created::RecordReferral;
+use reward_delivery::DeliverReward;
 use reward_earned::RecordReward;
 use send_email::{SendEmail, Tools};
 use user_signup::SignUp;
@@ -87,6 +90,10 @@ pub fn handlers(parts: &Parts) -> HashMap<String, Arc<dyn Handler>> {
     handlers.insert("position.recalculation".to_owned(), Arc::new(positions));
     let deliver = DeliverWebhook::new(webhook_client, store, clock);
     handlers.insert(webhooks::DELIVERY.to_owned(), Arc::new(deliver));
+    handlers.insert(
+        reward_delivery::DELIVERY.to_owned(),
+        Arc::new(DeliverReward::new(store, &fan_out)),
+    );
     handlers.extend(events.map(|(name, handler)| (name.to_owned(), handler)));
     handlers
 }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::database_away;
 use super::fan_out::FanOut;
+use super::rewards::{GRANTED_MAX, Rewards};
 use crate::domain::handler::{Failure, Handler, Job, Later, Outcome};
 use crate::store::{Effect, MovedUser, Store};
 use crate::waitlist::email::EmailKind;
@@ -98,10 +99,16 @@ impl Recalculate {
         let changed = effect.recalculate_positions(campaign_id).await.map_err(database_away)?;
         let took_ms = self.fan_out.now_ms().saturating_sub(now_ms);
         let told = self.tell(&mut effect, cause, (campaign_id, users.as_deref())).await?;
+        let rewards = Rewards { fan_out: &self.fan_out, job: cause };
+        let granted = rewards.for_positions(&mut effect, campaign_id).await?;
+        if told == TOLD_MAX || granted == GRANTED_MAX {
+            let rest = PositionRecalculation { campaign_id, user_ids: users };
+            self.fan_out.ask(&mut effect, cause, "position.recalculation", &rest).await?;
+        }
         effect.commit().await.map_err(database_away)?;
         self.has_run(campaign_id, took_ms);
         let jobs = claimed.len();
-        tracing::debug!(campaign.id = %campaign_id, jobs, changed, told, "positions");
+        tracing::debug!(campaign.id = %campaign_id, jobs, changed, told, granted, "positions");
         Ok(claimed)
     }
 
@@ -124,11 +131,6 @@ impl Recalculate {
             self.fan_out.ask_mail(effect, cause, EmailKind::PositionUpdate, user, data).await?;
         }
         effect.tell_positions(campaign_id, &moved).await.map_err(database_away)?;
-        if moved.len() == TOLD_MAX {
-            let user_ids = users.map(<[Uuid]>::to_vec);
-            let rest = PositionRecalculation { campaign_id, user_ids };
-            self.fan_out.ask(effect, cause, "position.recalculation", &rest).await?;
-        }
         Ok(moved.len())
     }
 

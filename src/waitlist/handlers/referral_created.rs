@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::fan_out::FanOut;
 use super::milestones::Milestones;
+use super::rewards::Rewards;
 use super::{Attempt, database_away, end, of_another_campaign};
 use crate::domain::handler::{Handler, Job, Outcome};
 use crate::store::{EventKind, EventRecord, NewReferral, Store};
@@ -41,6 +42,8 @@ impl RecordReferral {
             effect.note_referrer(referred_id, referrer_id).await.map_err(database_away)?;
             let milestones = Milestones { fan_out: &self.fan_out, campaign: &campaign, job };
             milestones.count(&mut effect, referrer_id).await?;
+            let rewards = Rewards { fan_out: &self.fan_out, job };
+            rewards.for_referrals(&mut effect, &campaign, referrer_id).await?;
             // All places are worked out; told are the two whose score has changed.
             let told = Some(vec![referrer_id, referred_id]);
             let places = PositionRecalculation { campaign_id, user_ids: told };

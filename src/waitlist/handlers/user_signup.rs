@@ -6,6 +6,7 @@ use serde_json::Map;
 use uuid::Uuid;
 
 use super::fan_out::FanOut;
+use super::rewards::Rewards;
 use super::{Attempt, database_away, end, of_another_campaign};
 use crate::domain::handler::{Failure, Handler, Job, Outcome};
 use crate::store::{EventKind, EventRecord, NewUser, NotSignedUp, Store};
@@ -51,6 +52,9 @@ impl SignUp {
                 let places = PositionRecalculation { campaign_id, user_ids: Some(vec![id]) };
                 self.fan_out.ask(&mut effect, job, "position.recalculation", &places).await?;
                 self.fan_out.ask_webhooks(&mut effect, job, campaign_id).await?;
+                // Referrals may have come before the signup.
+                let rewards = Rewards { fan_out: &self.fan_out, job };
+                rewards.for_referrals(&mut effect, &campaign, id).await?;
                 self.fan_out.keep_analytics(&mut effect, campaign_id, event.at_ms).await?;
             }
             // The same signup, published once more.

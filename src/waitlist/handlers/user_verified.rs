@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::fan_out::FanOut;
 use super::milestones::Milestones;
+use super::rewards::Rewards;
 use super::{Attempt, database_away, end, of_another_campaign};
 use crate::domain::handler::{Handler, Job, Outcome};
 use crate::store::{EventKind, EventRecord, Store};
@@ -55,6 +56,10 @@ impl Verify {
             let milestones = Milestones { fan_out: &self.fan_out, campaign: &campaign, job };
             for referrer in &referrers {
                 milestones.count(&mut effect, *referrer).await?;
+            }
+            let rewards = Rewards { fan_out: &self.fan_out, job };
+            for referrer in &referrers {
+                rewards.for_referrals(&mut effect, &campaign, *referrer).await?;
             }
             // All places are worked out; told are those who have done something for theirs.
             let told = referrers.into_iter().chain([id]).collect();

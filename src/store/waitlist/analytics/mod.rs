@@ -53,9 +53,17 @@ const MAILS: &str = "
     WHERE campaign_id = $1 AND hour_ms >= $2 AND hour_ms < $3 AND outcome = 'sent'
     GROUP BY hour_ms ORDER BY hour_ms LIMIT $4";
 
-/// All that is counted. Deliveries of rewards, the last of the `Counts`, are a third one once
-/// they have a table.
-const SOURCES: [&str; 2] = [EVENTS, MAILS];
+/// Rewards that were delivered, in the same form; by the expression that their index has.
+const DELIVERIES: &str = "
+    SELECT delivered_at_ms / 3600000 * 3600000, CAST(0 AS BIGINT), CAST(0 AS BIGINT),
+        CAST(0 AS BIGINT), CAST(0 AS BIGINT), CAST(0 AS BIGINT), COUNT(*)
+    FROM user_rewards
+    WHERE campaign_id = $1 AND delivered_at_ms IS NOT NULL
+      AND delivered_at_ms / 3600000 * 3600000 >= $2 AND delivered_at_ms / 3600000 * 3600000 < $3
+    GROUP BY 1 ORDER BY 1 LIMIT $4";
+
+/// All that is counted.
+const SOURCES: [&str; 3] = [EVENTS, MAILS, DELIVERIES];
 
 /// The rows that are there: a time, and a `Row`.
 const ROWS: &str = "
