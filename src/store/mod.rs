@@ -49,8 +49,9 @@ pub use schedule::{
 };
 pub use snapshots::{SnapshotRow, WorkerCursor};
 pub use waitlist::{
-    CampaignRow, EventKind, EventRecord, MailEnd, MailRecord, MovedUser, NewReferral, NewUser,
-    NotSignedUp, ReferralCounts, SignedUp, UserRow,
+    CampaignRow, DetectionRow, EventKind, EventRecord, MailEnd, MailRecord, MovedUser, Near,
+    NearRow, NewDetection, NewReferral, NewUser, NotSignedUp, PartnerRow, ReferralCounts, SignedUp,
+    SuspectRow, UserRow,
 };
 
 /// The database did not do what it was asked.

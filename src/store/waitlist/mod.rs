@@ -3,17 +3,21 @@
 
 mod analytics;
 mod campaigns;
+mod detections;
 mod events;
 mod mails;
 mod positions;
 mod referrals;
+mod suspects;
 mod users;
 
 pub use campaigns::CampaignRow;
+pub use detections::{DetectionRow, NewDetection};
 pub use events::{EventKind, EventRecord};
 pub use mails::{MailEnd, MailRecord};
 pub use positions::MovedUser;
 pub use referrals::{NewReferral, ReferralCounts};
+pub use suspects::{Near, NearRow, PartnerRow, SuspectRow};
 pub use users::{NewUser, NotSignedUp, SignedUp, UserRow};
 
 use sqlx::Row as _;

@@ -42,8 +42,9 @@ const NOBODYS: &[&str] = &[
     "postmaster",
 ];
 const TYPED: &[&str] = &[
-    "aaa", "aaaa", "abc", "abcd", "asd", "asdf", "asdfg", "asdfgh", "fake", "foo", "foobar", "none",
-    "nobody", "qwe", "qwer", "qwerty", "test", "tester", "testing", "testtest", "testuser", "xxx",
+    "aaa", "aaaa", "abc", "abcd", "asd", "asdf", "asdfg", "asdfgh", "fake", "foo", "foobar",
+    "none", "nobody", "qwe", "qwer", "qwerty", "test", "tester", "testing", "testtest", "testuser",
+    "xxx",
 ];
 
 /// Longest part before the `@`, longest domain and longest label of one, in bytes (RFC 5321 and

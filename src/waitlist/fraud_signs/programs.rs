@@ -16,9 +16,18 @@ const LIBRARY: f64 = 0.6;
 const SILENT: f64 = 0.4;
 
 /// What a browser says that is driven by a program, in lower case.
-const HEADLESS_WORDS: &[&str] =
-    &["headlesschrome", "phantomjs", "slimerjs", "electron-headless", "puppeteer", "playwright",
-      "selenium", "webdriver", "htmlunit", "cypress/"];
+const HEADLESS_WORDS: &[&str] = &[
+    "headlesschrome",
+    "phantomjs",
+    "slimerjs",
+    "electron-headless",
+    "puppeteer",
+    "playwright",
+    "selenium",
+    "webdriver",
+    "htmlunit",
+    "cypress/",
+];
 
 /// Products of scripts and command lines, in lower case.
 const TOOLS: &[&str] = &[
@@ -69,9 +78,8 @@ pub(in crate::waitlist) fn check(user_agent: Option<&str>, honeypot: bool) -> Op
 }
 
 fn of_user_agent(user_agent: &str) -> Option<Sign> {
-    let program = |sign, confidence, why: String| {
-        Some(Sign::new(sign, Ground::Program, confidence, why))
-    };
+    let program =
+        |sign, confidence, why: String| Some(Sign::new(sign, Ground::Program, confidence, why));
     let lower = user_agent.trim().to_lowercase();
     if lower.is_empty() {
         let why = "the browser has no name (user_agent is empty)".to_owned();
@@ -129,9 +137,15 @@ mod tests {
             ("python-requests/2.31.0", "tool"),
             ("Python-urllib/3.11", "tool"),
             ("Scrapy/2.11 (+https://scrapy.org)", "tool"),
-            ("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) \
-              HeadlessChrome/120.0.0.0 Safari/537.36", "headless"),
-            ("Mozilla/5.0 (Unknown; Linux) AppleWebKit/538.1 PhantomJS/2.1.1 Safari/538.1", "headless"),
+            (
+                "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) \
+              HeadlessChrome/120.0.0.0 Safari/537.36",
+                "headless",
+            ),
+            (
+                "Mozilla/5.0 (Unknown; Linux) AppleWebKit/538.1 PhantomJS/2.1.1 Safari/538.1",
+                "headless",
+            ),
             ("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", "crawler"),
             ("Mozilla/5.0 (compatible; AhrefsBot/7.0; +http://ahrefs.com/robot/)", "crawler"),
             ("okhttp/4.12.0", "library"),

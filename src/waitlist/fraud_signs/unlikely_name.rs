@@ -39,7 +39,8 @@ mod tests {
 
     #[test]
     fn what_a_machine_draws_is_seen() {
-        for local in ["k3j9x2qa7w", "xkqzrwtpvb", "qw8ert7yui3op", "a.bcdfghjklmnp", "h4x0r9z1q8m"] {
+        for local in ["k3j9x2qa7w", "xkqzrwtpvb", "qw8ert7yui3op", "a.bcdfghjklmnp", "h4x0r9z1q8m"]
+        {
             assert!(looks_drawn(local), "{local}");
         }
     }

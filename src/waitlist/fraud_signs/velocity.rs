@@ -55,6 +55,8 @@ pub(in crate::waitlist) struct Checked {
 /// Looks at the signups of the user's network and of the user's device, with the user's own in
 /// each, near enough to be in one window with it.
 pub(in crate::waitlist) fn check(user: &Near, network: &[Near], device: &[Near]) -> Checked {
+    let at_home: Vec<Near> =
+        device.iter().filter(|near| near.network == user.network).cloned().collect();
     let mut checked = Vec::new();
     if user.network.is_some() {
         let burst = burst(user, network, NETWORK_WINDOW_MS);
@@ -64,8 +66,6 @@ pub(in crate::waitlist) fn check(user: &Near, network: &[Near], device: &[Near])
         }
     }
     if user.device.is_some() {
-        let at_home: Vec<Near> =
-            device.iter().filter(|near| near.network == user.network).cloned().collect();
         let rules: [(&[Near], &[(usize, f64)], &str, &str); 2] = [
             (&at_home, &OF_DEVICE, "burst_of_device", "one device in one network"),
             (device, &OF_DEVICE_ANYWHERE, "device_anywhere", "one device, whatever its network"),
@@ -78,8 +78,8 @@ pub(in crate::waitlist) fn check(user: &Near, network: &[Near], device: &[Near])
             }
         }
     }
-    let few = checked.iter().find(|(sign, _)| sign.sign == "burst_of_network").and_then(
-        |(_, burst)| {
+    let few =
+        checked.iter().find(|(sign, _)| sign.sign == "burst_of_network").and_then(|(_, burst)| {
             let devices: Vec<&str> =
                 burst.iter().filter_map(|near| near.device.as_deref()).collect();
             let distinct = devices.iter().collect::<BTreeSet<_>>().len();
@@ -87,8 +87,7 @@ pub(in crate::waitlist) fn check(user: &Near, network: &[Near], device: &[Near])
                 && distinct * SIGNUPS_PER_DEVICE <= devices.len();
             let why = "the signups of that burst come from few devices";
             is_few.then(|| Sign::new("few_devices", Ground::Device, FEW_DEVICES, why))
-        },
-    );
+        });
     let mut others: Vec<Other> = Vec::new();
     for (sign, burst) in &checked {
         for near in burst.iter().filter(|near| near.id != user.id) {
@@ -198,16 +197,16 @@ mod tests {
 
     #[test]
     fn signups_that_are_in_no_window_together_are_no_burst() {
-        let slow: Vec<Near> = (0..40).map(|n: usize| {
-            near(n, i64::try_from(n).unwrap() * 2 * MINUTE, "n", None)
-        }).collect();
+        let slow: Vec<Near> = (0..40)
+            .map(|n: usize| near(n, i64::try_from(n).unwrap() * 2 * MINUTE, "n", None))
+            .collect();
         is(confidence(&check(&slow[20], &slow, &[])), 0.0);
         // Nine before and nine after, and no window has ten of them with the user's.
         let mut apart: Vec<Near> = (0..9).map(|n| near(n, 0, "n", None)).collect();
         apart.extend((10..19).map(|n| near(n, 20 * MINUTE, "n", None)));
         let user = near(20, 10 * MINUTE + 1, "n", None);
         apart.push(user.clone());
-        is(confidence(&check(&user, &apart, &[])), 0.3 * 1.0);
+        is(confidence(&check(&user, &apart, &[])), 0.3);
         apart.retain(|one| one.id.as_u128() != 18);
         is(confidence(&check(&user, &apart, &[])), 0.0);
     }

@@ -52,7 +52,21 @@ impl FanOut {
         type_name: &str,
         payload: &impl Serialize,
     ) -> Result<(), Outcome> {
-        let mut record = self.record(self.namespace_of(cause), type_name, payload)?;
+        let namespace = self.namespace_of(cause);
+        let id = |key: &str| Uuid::new_v5(&namespace, format!("{type_name}/{key}").as_bytes());
+        self.ask_as(effect, cause, (type_name, payload), id).await
+    }
+
+    /// The same for a job whose id says what it is asked for, so that others who ask for the same
+    /// ask for this one.
+    pub(super) async fn ask_as(
+        &self,
+        effect: &mut Effect,
+        cause: &Job,
+        (type_name, payload): (&str, &impl Serialize),
+        id: impl FnOnce(&str) -> Uuid,
+    ) -> Result<(), Outcome> {
+        let mut record = self.job(type_name, payload, id, self.now_ms())?;
         for name in [header::TRACEPARENT, header::TRACESTATE] {
             if let Some(value) = cause.record.headers.text(name) {
                 record.headers.push(name, value.as_bytes());
@@ -88,17 +102,6 @@ impl FanOut {
             return cause.id;
         }
         Uuid::new_v5(&cause.id, cause.scope.as_bytes())
-    }
-
-    /// A job of this type, due now.
-    fn record(
-        &self,
-        cause: Uuid,
-        type_name: &str,
-        payload: &impl Serialize,
-    ) -> Result<ScheduledRecord, Outcome> {
-        let id = |key: &str| Uuid::new_v5(&cause, format!("{type_name}/{key}").as_bytes());
-        self.job(type_name, payload, id, self.now_ms())
     }
 
     /// A job of this type, due at a time, whose id may follow from its key.

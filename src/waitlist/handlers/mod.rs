@@ -6,6 +6,7 @@
 mod analytics;
 mod analytics_rebuild;
 mod fan_out;
+mod fraud;
 mod keep_analytics;
 mod mail_data;
 mod milestones;
@@ -30,6 +31,7 @@ use crate::store::{Store, StoreError};
 use analytics::SumUp;
 use analytics_rebuild::Rebuild;
 use fan_out::FanOut;
+use fraud::DetectFraud;
 use position::Recalculate;
 use referral_created::RecordReferral;
 use reward_earned::RecordReward;
@@ -75,6 +77,8 @@ pub fn handlers(parts: &Parts) -> HashMap<String, Arc<dyn Handler>> {
         ("referral.created", Arc::new(RecordReferral::new(store, &fan_out))),
         ("reward.earned", Arc::new(RecordReward::new(store, &fan_out))),
     ];
+    let fraud = DetectFraud::new(store, &fan_out);
+    handlers.insert("fraud.detection".to_owned(), Arc::new(fraud));
     let positions = Recalculate::new(store, &fan_out);
     handlers.insert("position.recalculation".to_owned(), Arc::new(positions));
     handlers.extend(events.map(|(name, handler)| (name.to_owned(), handler)));
