@@ -51,7 +51,7 @@ impl Stopped {
         let member = |role: &str| {
             Jobgate::start(Options {
                 brokers: Some(kafka.bootstrap_servers().to_owned()),
-                args: ["--role", role].map(str::to_owned).to_vec(),
+                args: ["--role", role, "--groups", "email-workers"].map(str::to_owned).to_vec(),
                 env: vec![("DATABASE_URL".to_owned(), database.clone())],
                 ..Options::default()
             })

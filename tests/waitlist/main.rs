@@ -19,6 +19,7 @@ mod postgres;
 mod analytics;
 mod emails;
 mod events;
+mod fraud;
 mod kills;
 mod positions;
 mod stage;

@@ -154,8 +154,8 @@ impl Stage {
 }
 
 /// The groups whose jobs are run.
-const HANDLED: [&str; 4] =
-    ["event-processor", "email-workers", "position-workers", "analytics-workers"];
+const HANDLED: [&str; 5] =
+    ["event-processor", "email-workers", "position-workers", "analytics-workers", "fraud-workers"];
 
 /// A signup with what it must have.
 pub(crate) fn signup(campaign: &str, user: &str, email: &str, at: &str) -> Value {
