@@ -5,6 +5,8 @@ mod analytics;
 mod campaigns;
 mod detections;
 mod events;
+#[cfg(test)]
+mod fraud_test;
 mod mails;
 mod positions;
 mod referrals;

@@ -12,6 +12,8 @@ use super::{DetectionType, Finding, Ground, Sign, together};
 const SAME_MAILBOX: f64 = 0.98;
 /// A couple's laptop; and fingerprints of phones of one model are often the same.
 const SAME_DEVICE: f64 = 0.75;
+/// In a crowd, which is a network that many devices come from at the time, a device is a model.
+const SAME_MODEL: f64 = 0.4;
 /// Families, offices and carriers have one each.
 const SAME_NETWORK: f64 = 0.35;
 /// Given and family name. Weak alone: some names are frequent.
@@ -70,15 +72,17 @@ pub(in crate::waitlist) struct Other {
     pub(in crate::waitlist) confidence: f64,
 }
 
+/// The partners, the siblings, and whether the user came in a crowd (`velocity::is_crowd`).
 pub(in crate::waitlist) fn check(
     user: &Person,
     partners: &[Partner],
     siblings: &[Sibling],
+    in_crowd: bool,
 ) -> Checked {
     let mut signs = Vec::new();
     let mut others = Vec::new();
     for partner in partners {
-        let shared = shared(user, partner);
+        let shared = shared(user, partner, in_crowd);
         if is_the_later(user, partner) {
             signs.extend(shared);
         } else {
@@ -88,7 +92,7 @@ pub(in crate::waitlist) fn check(
             }
         }
     }
-    if siblings.len() >= SIBLINGS_MIN {
+    if siblings.len() >= SIBLINGS_MIN && !in_crowd {
         let why = format!(
             "{SIBLINGS_MIN} others or more whom the same user has referred came from the same \
              device and network"
@@ -109,7 +113,7 @@ fn is_the_later(user: &Person, partner: &Partner) -> bool {
 }
 
 /// What the two have in common.
-fn shared(user: &Person, partner: &Partner) -> Vec<Sign> {
+fn shared(user: &Person, partner: &Partner, in_crowd: bool) -> Vec<Sign> {
     let other = &partner.person;
     let who = if partner.has_referred { "who referred this one" } else { "whom this one referred" };
     let is_same = |one: &Option<String>, two: &Option<String>| one.is_some() && one == two;
@@ -123,7 +127,9 @@ fn shared(user: &Person, partner: &Partner) -> Vec<Sign> {
     let has_mailbox = user.mailbox == other.mailbox;
     sign(has_mailbox, "same_mailbox", Ground::Mail, SAME_MAILBOX, "mailbox");
     let has_device = is_same(&user.device, &other.device);
-    sign(has_device, "same_device", Ground::Device, SAME_DEVICE, "device");
+    let (of_device, what) =
+        if in_crowd { (SAME_MODEL, "device, or model of it") } else { (SAME_DEVICE, "device") };
+    sign(has_device, "same_device", Ground::Device, of_device, what);
     let has_network = is_same(&user.network, &other.network);
     sign(has_network, "same_network", Ground::Network, SAME_NETWORK, "network (IP address)");
     let name = |person: &Person| {
@@ -165,7 +171,7 @@ mod tests {
     }
 
     fn confidence(user: &Person, other: Person) -> f64 {
-        let checked = check(user, &[partner(other)], &[]);
+        let checked = check(user, &[partner(other)], &[], false);
         checked.finding.map_or(0.0, |finding| finding.confidence())
     }
 
@@ -195,6 +201,17 @@ mod tests {
     }
 
     #[test]
+    fn in_a_crowd_a_device_is_a_model_of_phones() {
+        let user = with(person(2, 10, "b@x.de"), "n", "d", "Ada Byron");
+        let other = with(person(1, 1, "a@x.de"), "n", "d", "Max King");
+        let found = |in_crowd| {
+            let checked = check(&user, &[partner(other.clone())], &[], in_crowd);
+            checked.finding.unwrap().confidence()
+        };
+        assert!((found(false) - 0.838).abs() < 1e-9 && (found(true) - 0.61).abs() < 1e-9);
+    }
+
+    #[test]
     fn what_is_not_known_is_not_the_same() {
         let user = with(person(2, 10, "b@x.de"), "", "", "Ada");
         let other = with(person(1, 1, "a@x.de"), "", "", "Ada");
@@ -205,24 +222,24 @@ mod tests {
     fn the_later_one_is_the_copy() {
         let early = person(1, 1, "a@x.de");
         let late = person(2, 2, "a@x.de");
-        let of_late = check(&late, &[partner(early.clone())], &[]);
+        let of_late = check(&late, &[partner(early.clone())], &[], false);
         assert!(of_late.finding.is_some() && of_late.others.is_empty());
         // Also where it is the early one that was referred.
-        let of_early = check(&early, &[partner(late.clone())], &[]);
+        let of_early = check(&early, &[partner(late.clone())], &[], false);
         let told = [Other { id: late.id, confidence: SAME_MAILBOX }];
         assert_eq!((of_early.finding, of_early.others), (None, told.to_vec()));
         // It is known of the other one already, or somebody has decided.
         let noted = Partner { noted: SAME_MAILBOX, ..partner(late) };
-        assert_eq!(check(&early, &[noted], &[]), Checked::default());
+        assert_eq!(check(&early, &[noted], &[], false), Checked::default());
     }
 
     #[test]
     fn of_two_at_once_the_referred_one_is_the_copy() {
         let (one, other) = (person(1, 1, "a@x.de"), person(2, 1, "a@x.de"));
         let by_other = partner(other.clone());
-        assert!(check(&one, &[by_other], &[]).finding.is_some());
+        assert!(check(&one, &[by_other], &[], false).finding.is_some());
         let has_referred = Partner { has_referred: false, ..partner(other) };
-        assert!(check(&one, &[has_referred], &[]).finding.is_none());
+        assert!(check(&one, &[has_referred], &[], false).finding.is_none());
     }
 
     #[test]
@@ -230,11 +247,12 @@ mod tests {
         let user = person(9, 1, "a@x.de");
         let sibling = |n: u8| Sibling { id: Uuid::from_u128(n.into()), noted: f64::from(n) * 0.45 };
         let few: Vec<Sibling> = (0..3).map(sibling).collect();
-        assert_eq!(check(&user, &[], &few), Checked::default(), "a family");
+        assert_eq!(check(&user, &[], &few, false), Checked::default(), "a family");
         let many: Vec<Sibling> = (0..4).map(sibling).collect();
-        let checked = check(&user, &[], &many);
+        let checked = check(&user, &[], &many, false);
         assert!((checked.finding.unwrap().confidence() - DEVICE_OF_MANY).abs() < 1e-9);
         let others: Vec<Uuid> = checked.others.iter().map(|other| other.id).collect();
         assert_eq!(others, [Uuid::from_u128(0), Uuid::from_u128(1)], "the rest is noted");
+        assert_eq!(check(&user, &[], &many, true), Checked::default(), "in a crowd");
     }
 }

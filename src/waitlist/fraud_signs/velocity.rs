@@ -8,6 +8,7 @@
 //! names the others of whom that was not noted yet.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use uuid::Uuid;
 
@@ -27,8 +28,13 @@ const FEW_DEVICES: f64 = 0.5;
 pub(in crate::waitlist) const DEVICE_WINDOW_MS: i64 = 60 * 60_000;
 /// Signups of one device in one network. Three are a family with a tablet.
 const OF_DEVICE: [(usize, f64); 3] = [(4, 0.5), (6, 0.7), (10, 0.9)];
-/// Signups of one device over many networks: phones of one model often have one fingerprint.
+/// Signups of one device over many networks, or in a crowd: phones of one model often have one
+/// fingerprint.
 const OF_DEVICE_ANYWHERE: [(usize, f64); 2] = [(10, 0.4), (50, 0.7)];
+
+/// So many different devices near each other in one network are a crowd: an office, or a carrier's
+/// customers.
+const CROWD_DEVICES_MIN: usize = 8;
 
 /// Signups that a check looks at, before the user's own and after it: as many as any rule asks for.
 pub(in crate::waitlist) const NEAR_MAX: usize = 100;
@@ -52,6 +58,14 @@ pub(in crate::waitlist) struct Checked {
     pub(in crate::waitlist) others: Vec<Other>,
 }
 
+/// Whether many devices come from the user's network at about the time, by these signups of it.
+pub(in crate::waitlist) fn is_crowd(user: &Near, network: &[Near]) -> bool {
+    let reach = reach(user, NETWORK_WINDOW_MS);
+    let near = network.iter().filter(|near| reach.contains(&near.at_ms));
+    let devices: BTreeSet<&str> = near.filter_map(|near| near.device.as_deref()).collect();
+    user.network.is_some() && devices.len() >= CROWD_DEVICES_MIN
+}
+
 /// Looks at the signups of the user's network and of the user's device, with the user's own in
 /// each, near enough to be in one window with it.
 pub(in crate::waitlist) fn check(user: &Near, network: &[Near], device: &[Near]) -> Checked {
@@ -70,7 +84,8 @@ pub(in crate::waitlist) fn check(user: &Near, network: &[Near], device: &[Near])
             (&at_home, &OF_DEVICE, "burst_of_device", "one device in one network"),
             (device, &OF_DEVICE_ANYWHERE, "device_anywhere", "one device, whatever its network"),
         ];
-        for (near, levels, sign, what) in rules {
+        let is_crowd = is_crowd(user, network);
+        for (near, levels, sign, what) in rules.into_iter().skip(usize::from(is_crowd)) {
             let burst = burst(user, near, DEVICE_WINDOW_MS);
             if let Some(confidence) = level(burst.len(), levels) {
                 let why = format!("{} signups of {what} within an hour", shown(burst.len()));
@@ -101,9 +116,14 @@ pub(in crate::waitlist) fn check(user: &Near, network: &[Near], device: &[Near])
     Checked { finding: Finding::of(DetectionType::Velocity, signs), others }
 }
 
+/// The times that may be in one window with the user's.
+fn reach(user: &Near, window_ms: i64) -> RangeInclusive<i64> {
+    user.at_ms.saturating_sub(window_ms)..=user.at_ms.saturating_add(window_ms)
+}
+
 /// The most signups that are in one window with the user's.
 fn burst<'a>(user: &Near, near: &'a [Near], window_ms: i64) -> Vec<&'a Near> {
-    let reach = user.at_ms.saturating_sub(window_ms)..=user.at_ms.saturating_add(window_ms);
+    let reach = reach(user, window_ms);
     let mut near: Vec<&Near> = near.iter().filter(|one| reach.contains(&one.at_ms)).collect();
     near.sort_by_key(|one| (one.at_ms, one.id));
     let mut most: &[&Near] = &[];
@@ -240,6 +260,24 @@ mod tests {
             let all = signups(count, count);
             is(confidence(&check(&all[0], &[], &all)), expected);
         }
+    }
+
+    /// Phones of three models among those of many.
+    #[test]
+    fn in_a_crowd_a_device_is_a_model() {
+        let crowd: Vec<Near> = (0..60_usize)
+            .map(|n| {
+                let at_ms = i64::try_from(n).unwrap() * 10_000;
+                let model = if n % 3 == 0 { n } else { n % 2 };
+                near(n, at_ms, "n", Some(&format!("d{model}")))
+            })
+            .collect();
+        let of_model: Vec<Near> =
+            crowd.iter().filter(|near| near.device == crowd[1].device).cloned().collect();
+        assert!(of_model.len() >= 20 && is_crowd(&crowd[1], &crowd));
+        let confidence = confidence(&check(&crowd[1], &crowd, &of_model));
+        assert!(confidence < 0.9, "{confidence}");
+        assert!(!is_crowd(&crowd[1], &of_model), "one model alone is no crowd");
     }
 
     #[test]

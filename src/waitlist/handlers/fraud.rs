@@ -5,7 +5,6 @@
 //! something that holds of others too (the first signups of a burst, a copy that was quicker than
 //! the original), it asks for theirs once more.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use futures_util::future::BoxFuture;
@@ -55,10 +54,10 @@ pub(super) struct DetectFraud {
 #[derive(Default)]
 struct Found {
     findings: Vec<Finding>,
-    /// Others who are to be checked once more, by what for. Asked for once, however many see it.
-    others: Vec<(FraudCheck, DetectionType, Other)>,
-    /// Others too, whose own check may say more each time.
-    again: Vec<(FraudCheck, Uuid)>,
+    /// Others of whom the same can be said now. Asked for once, however many see it.
+    others: Vec<(DetectionType, Other)>,
+    /// Others of the mailbox, whose own check may say more each time.
+    again: Vec<Uuid>,
 }
 
 impl DetectFraud {
@@ -156,20 +155,16 @@ impl DetectFraud {
         campaign_id: Uuid,
         found: Found,
     ) -> Result<(), Outcome> {
-        for (check, kind, Other { id, confidence }) in found.others {
-            let payload = FraudDetection { campaign_id, user_id: id, check_types: vec![check] };
+        for (kind, Other { id, confidence }) in found.others {
+            // A burst may be a crowd, in which less follows from a device that two share.
+            let check_types = vec![FraudCheck::SelfReferral, FraudCheck::Bot];
+            let payload = FraudDetection { campaign_id, user_id: id, check_types };
             let name = format!("{JOB}/{}/{confidence}", kind.as_str());
             let job_id = |_: &str| Uuid::new_v5(&id, name.as_bytes());
             self.fan_out.ask_as(effect, job, (JOB, &payload), job_id).await?;
         }
-        let mut again: BTreeMap<Uuid, Vec<FraudCheck>> = BTreeMap::new();
-        for (check, id) in found.again {
-            let checks = again.entry(id).or_default();
-            if !checks.contains(&check) {
-                checks.push(check);
-            }
-        }
-        for (user_id, check_types) in again {
+        for user_id in found.again {
+            let check_types = vec![FraudCheck::FakeEmail];
             let payload = FraudDetection { campaign_id, user_id, check_types };
             self.fan_out.ask(effect, job, JOB, &payload).await?;
         }
@@ -202,29 +197,31 @@ async fn find(
     checks: &[FraudCheck],
 ) -> Result<Found, StoreError> {
     let mut found = Found::default();
+    let (network, device) = bursts(effect, user).await?;
+    let own = own(user);
     if checks.contains(&FraudCheck::SelfReferral) {
         let partners = effect.partners(user, PARTNERS_MAX).await?;
         let partners: Vec<Partner> = partners.into_iter().map(partner).collect();
         let siblings = effect.siblings(user, SIBLINGS_MAX.max(SIBLINGS_MIN)).await?;
         let siblings: Vec<Sibling> =
             siblings.into_iter().map(|(id, noted)| Sibling { id, noted }).collect();
-        let checked = self_referral::check(&person(user.clone()), &partners, &siblings);
+        let in_crowd = velocity::is_crowd(&own, &network);
+        let checked = self_referral::check(&person(user.clone()), &partners, &siblings, in_crowd);
         found.findings.extend(checked.finding);
-        let of_kind = |other| (FraudCheck::SelfReferral, DetectionType::SelfReferral, other);
+        let of_kind = |other| (DetectionType::SelfReferral, other);
         found.others.extend(checked.others.into_iter().map(of_kind));
     }
     if checks.contains(&FraudCheck::FakeEmail) {
         let most = (fake_email::EARLIER_MAX, LATER_MAX);
         let (earlier, later) = effect.same_mailbox(user, most, SURE_OF_MAILBOX).await?;
         found.findings.extend(fake_email::check(&user.email, earlier));
-        found.again.extend(later.into_iter().map(|id| (FraudCheck::FakeEmail, id)));
+        found.again = later;
     }
     if checks.contains(&FraudCheck::Bot) {
         found.findings.extend(programs::check(user.user_agent.as_deref(), user.honeypot));
-        let (network, device) = bursts(effect, user).await?;
-        let checked = velocity::check(&own(user), &network, &device);
+        let checked = velocity::check(&own, &network, &device);
         found.findings.extend(checked.finding);
-        let of_kind = |other| (FraudCheck::Bot, DetectionType::Velocity, other);
+        let of_kind = |other| (DetectionType::Velocity, other);
         found.others.extend(checked.others.into_iter().map(of_kind));
         let confirmed = effect.confirmed_nearby(user, suspicious_ip::MANY_MIN).await?;
         found.findings.extend(suspicious_ip::check(user.network.as_deref(), confirmed));

@@ -7,6 +7,8 @@ mod analytics;
 mod analytics_rebuild;
 mod fan_out;
 mod fraud;
+#[cfg(test)]
+mod fraud_population_test;
 mod keep_analytics;
 mod mail_data;
 mod milestones;
