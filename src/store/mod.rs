@@ -49,10 +49,10 @@ pub use schedule::{
 };
 pub use snapshots::{SnapshotRow, WorkerCursor};
 pub use waitlist::{
-    CampaignAccount, CampaignRow, EventKind, EventRecord, Granted, Grants, MailEnd, MailRecord,
-    MovedUser, NewCampaign, NewReferral, NewReward, NewUser, NewUserReward, NewWebhook,
-    NotSignedUp, PositionRule, ReferralCounts, ReferralRule, RewardRow, SignedUp, UserRewardRow,
-    UserRow,
+    CampaignAccount, CampaignRow, DetectionRow, EventKind, EventRecord, Granted, Grants, MailEnd,
+    MailRecord, MovedUser, Near, NearRow, NewCampaign, NewDetection, NewReferral, NewReward,
+    NewUser, NewUserReward, NewWebhook, NotSignedUp, PartnerRow, PositionRule, ReferralCounts,
+    ReferralRule, RewardRow, SignedUp, SuspectRow, UserRewardRow, UserRow,
 };
 pub use waitlist::{DeliveryRecord, DisableWebhook, PastDelivery, WebhookRow, WebhookStatus};
 

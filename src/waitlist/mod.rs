@@ -12,6 +12,7 @@ pub mod email;
 pub mod events;
 mod examples;
 pub mod fraud;
+mod fraud_signs;
 mod handlers;
 mod person;
 pub mod position;

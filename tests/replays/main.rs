@@ -281,8 +281,6 @@ async fn what_cannot_be_replayed_is_refused(place: &Place) {
         (json!({ "rate_per_second": 0 }), "/rate_per_second", "must be 0.001"),
         (json!({ "key": "" }), "/key", "must have 1"),
         (json!({ "reason": " " }), "/reason", "say why"),
-        // Nobody runs these yet: a replay would never begin.
-        (json!({ "topic": "fraud.detection" }), "/handler", "nothing does"),
     ];
     for (changes, pointer, words) in faults {
         let (status, problem, body) = place.refused(&with(changes.clone())).await;

@@ -16,14 +16,15 @@ const GROUP: &str = "email-workers";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_of_other_clients_run_or_say_why() {
-    let jobgate = Jobgate::start(Options::default()).await;
+    let args = ["--groups", GROUP].map(str::to_owned).to_vec();
+    let jobgate = Jobgate::start(Options { args, ..Options::default() }).await;
     let kafka = Client::new(&jobgate.brokers());
     tokio::join!(
         a_valid_record_runs(&jobgate, &kafka),
         what_is_wrong_becomes_a_dead_letter(&jobgate, &kafka),
         a_poison_header_stops_nothing(&jobgate, &kafka),
         a_record_for_another_group_is_passed_over(&jobgate, &kafka),
-        a_type_without_a_handler_stays(&jobgate, &kafka),
+        a_type_whose_group_nobody_runs_stays(&jobgate, &kafka),
     );
 }
 
@@ -161,7 +162,7 @@ async fn a_record_for_another_group_is_passed_over(jobgate: &Jobgate, kafka: &Cl
     assert_eq!(letters.iter().find(of_poison), None);
 }
 
-async fn a_type_without_a_handler_stays(jobgate: &Jobgate, kafka: &Client) {
+async fn a_type_whose_group_nobody_runs_stays(jobgate: &Jobgate, kafka: &Client) {
     let payload = json!({
         "campaign_id": uuid(), "user_id": uuid(), "check_types": ["bot"]
     });

@@ -76,7 +76,7 @@ async fn a_signup_puts_the_user_on_the_list(stage: &Stage) {
         signup(&campaign, &user, "Ada+list@Example.com", AT),
         json!({
             "first_name": "Ada", "last_name": "Lovelace", "referral_code": "ADA",
-            "referred_by_id": friend, "ip_address": "2001:db8::1", "user_agent": "curl",
+            "referred_by_id": friend, "ip_address": "2001:db8::1", "user_agent": "Firefox",
             "device_fingerprint": "d1", "source": "referral", "metadata": {"colour": "red"},
         }),
     );
@@ -111,7 +111,7 @@ async fn a_signup_puts_the_user_on_the_list(stage: &Stage) {
             "0",
             "referral",
             "2001:db8::1",
-            "curl",
+            "Firefox",
             "d1",
             &at_ms,
         ]

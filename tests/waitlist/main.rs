@@ -22,6 +22,7 @@ mod postgres;
 mod analytics;
 mod emails;
 mod events;
+mod fraud;
 mod kills;
 mod positions;
 mod receiver;

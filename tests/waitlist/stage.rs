@@ -174,8 +174,15 @@ impl Stage {
 }
 
 /// The groups whose jobs are run.
-const HANDLED: [&str; 5] =
-    ["event-processor", "email-workers", "position-workers", "analytics-workers", "reward-workers"];
+const HANDLED: [&str; 7] = [
+    "event-processor",
+    "email-workers",
+    "position-workers",
+    "analytics-workers",
+    "reward-workers",
+    "fraud-workers",
+    "webhook-workers",
+];
 
 /// A signup with what it must have.
 pub(crate) fn signup(campaign: &str, user: &str, email: &str, at: &str) -> Value {

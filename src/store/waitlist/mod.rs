@@ -4,18 +4,23 @@
 mod account;
 mod analytics;
 mod campaigns;
+mod detections;
 mod events;
+#[cfg(test)]
+mod fraud_test;
 mod mails;
 mod positions;
 mod referrals;
 mod rewards;
 mod setup;
+mod suspects;
 mod users;
 mod webhook_deliveries;
 mod webhooks;
 
 pub use account::CampaignAccount;
 pub use campaigns::CampaignRow;
+pub use detections::{DetectionRow, NewDetection};
 pub use events::{EventKind, EventRecord};
 pub use mails::{MailEnd, MailRecord};
 pub use positions::MovedUser;
@@ -24,6 +29,7 @@ pub use rewards::{
     Granted, Grants, NewUserReward, PositionRule, ReferralRule, RewardRow, UserRewardRow,
 };
 pub use setup::{NewCampaign, NewReward, NewWebhook};
+pub use suspects::{Near, NearRow, PartnerRow, SuspectRow};
 pub use users::{NewUser, NotSignedUp, SignedUp, UserRow};
 pub use webhook_deliveries::{DeliveryRecord, DisableWebhook, PastDelivery};
 pub use webhooks::{WebhookRow, WebhookStatus};

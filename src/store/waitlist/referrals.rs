@@ -34,17 +34,22 @@ pub struct ReferralCounts {
 }
 
 impl Effect {
-    /// Writes a pair down, as verified if the referred user has confirmed the address already.
-    /// Returns false if it is there.
+    /// Writes a pair down, as verified if the referred user has confirmed the address already, and
+    /// as invalid while a check for fraud keeps that user blocked. Returns false if it is there.
     pub async fn refer(&mut self, referral: &NewReferral) -> Result<bool, StoreError> {
         let done = sqlx::query(
             "INSERT INTO referrals
-                 (referrer_id, referred_id, campaign_id, status, source, ip_address, created_at_ms)
-             VALUES ($1, $2, $3,
-                 CASE WHEN EXISTS (SELECT 1 FROM event_records
+                 (referrer_id, referred_id, campaign_id, status, source, ip_address, created_at_ms,
+                  invalid_by_fraud)
+             SELECT $1, $2, $3,
+                 CASE WHEN blocked.by_fraud <> 0 THEN 'invalid'
+                      WHEN EXISTS (SELECT 1 FROM event_records
                                    WHERE event_type = 'user.verified' AND subject = $2)
                       THEN 'verified' ELSE 'pending' END,
-                 $4, $5, $6)
+                 $4, $5, $6, blocked.by_fraud
+             FROM (SELECT COUNT(*) AS by_fraud FROM waitlist_users
+                   WHERE id = $2 AND status = 'blocked' AND blocked_by_fraud = 1) AS blocked
+             WHERE 1 = 1
              ON CONFLICT DO NOTHING",
         )
         .bind(referral.referrer_id.to_string())

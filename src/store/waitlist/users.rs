@@ -33,6 +33,12 @@ pub struct NewUser {
     pub user_agent: Option<String>,
     /// The device.
     pub device_fingerprint: Option<String>,
+    /// The mailbox that the address leads to, for comparing.
+    pub mailbox: String,
+    /// What a household or an office has of the internet, for comparing.
+    pub network: Option<String>,
+    /// Whether a field was filled in that people do not see.
+    pub honeypot: bool,
     /// When it happened, milliseconds since the epoch.
     pub at_ms: i64,
 }
@@ -123,7 +129,7 @@ impl Effect {
                  (id, campaign_id, email, email_key, first_name, last_name, status, referral_code,
                   referred_by_id, referral_count, verified_referral_count, email_verified,
                   verified_at_ms, verification_token, source, ip_address, user_agent,
-                  device_fingerprint, created_at_ms)
+                  device_fingerprint, created_at_ms, mailbox, network, honeypot)
              SELECT $1, $2, $3, $4, $5, $6,
                  CASE WHEN verified.at_ms IS NULL THEN 'pending' ELSE 'verified' END, $7,
                  COALESCE($8, (SELECT MIN(referrer_id) FROM referrals WHERE referred_id = $1)),
@@ -131,7 +137,7 @@ impl Effect {
                  (SELECT COUNT(*) FROM referrals
                   WHERE referrer_id = $1 AND status IN ('verified', 'converted')),
                  CASE WHEN verified.at_ms IS NULL THEN 0 ELSE 1 END, verified.at_ms, $9, $10, $11,
-                 $12, $13, $14
+                 $12, $13, $14, $15, $16, $17
              FROM (SELECT (SELECT at_ms FROM event_records
                            WHERE event_type = 'user.verified' AND subject = $1) AS at_ms)
                  AS verified
@@ -152,6 +158,9 @@ impl Effect {
         .bind(user.user_agent.as_deref())
         .bind(user.device_fingerprint.as_deref())
         .bind(user.at_ms)
+        .bind(user.mailbox.as_str())
+        .bind(user.network.as_deref())
+        .bind(i64::from(user.honeypot))
         .execute(self.on())
         .await?;
         let found = sqlx::query(

@@ -70,6 +70,18 @@ impl FanOut {
             let name = name.unwrap_or(key);
             Uuid::new_v5(&namespace, format!("{type_name}/{name}").as_bytes())
         };
+        self.ask_as(effect, cause, (type_name, payload), id).await
+    }
+
+    /// The same for a job whose id says what it is asked for, so that others who ask for the same
+    /// ask for this one.
+    pub(super) async fn ask_as(
+        &self,
+        effect: &mut Effect,
+        cause: &Job,
+        (type_name, payload): (&str, &impl Serialize),
+        id: impl FnOnce(&str) -> Uuid,
+    ) -> Result<(), Outcome> {
         let mut record = self.job(type_name, payload, id, self.now_ms())?;
         for name in [header::TRACEPARENT, header::TRACESTATE] {
             if let Some(value) = cause.record.headers.text(name) {

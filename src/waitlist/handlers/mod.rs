@@ -7,6 +7,9 @@ mod analytics;
 mod analytics_rebuild;
 mod ask_webhooks;
 mod fan_out;
+mod fraud;
+#[cfg(test)]
+mod fraud_population_test;
 mod keep_analytics;
 mod mail_data;
 mod milestones;
@@ -35,6 +38,7 @@ use crate::store::{Store, StoreError};
 use analytics::SumUp;
 use analytics_rebuild::Rebuild;
 use fan_out::FanOut;
+use fraud::DetectFraud;
 use position::Recalculate;
 use referral_created::RecordReferral;
 use reward_delivery::DeliverReward;
@@ -86,6 +90,8 @@ pub fn handlers(parts: &Parts) -> HashMap<String, Arc<dyn Handler>> {
         ("referral.created", Arc::new(RecordReferral::new(store, &fan_out))),
         ("reward.earned", Arc::new(RecordReward::new(store, &fan_out))),
     ];
+    let fraud = DetectFraud::new(store, &fan_out);
+    handlers.insert("fraud.detection".to_owned(), Arc::new(fraud));
     let positions = Recalculate::new(store, &fan_out);
     handlers.insert("position.recalculation".to_owned(), Arc::new(positions));
     let deliver = DeliverWebhook::new(webhook_client, store, clock);

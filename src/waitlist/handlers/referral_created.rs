@@ -10,6 +10,7 @@ use super::{Attempt, database_away, end, of_another_campaign};
 use crate::domain::handler::{Handler, Job, Outcome};
 use crate::store::{EventKind, EventRecord, NewReferral, Store};
 use crate::waitlist::events::referral_created::ReferralCreated;
+use crate::waitlist::fraud::{FraudCheck, FraudDetection};
 use crate::waitlist::position::PositionRecalculation;
 
 /// Writes referrals down.
@@ -49,6 +50,14 @@ impl RecordReferral {
             let places = PositionRecalculation { campaign_id, user_ids: told };
             self.fan_out.ask(&mut effect, job, "position.recalculation", &places).await?;
             self.fan_out.ask_webhooks(&mut effect, job, campaign_id).await?;
+            // Of the two it is the later one who may be a copy. While one of them is not on the
+            // list yet, the signup that is still to come asks.
+            let later = effect.later_of(referrer_id, referred_id).await.map_err(database_away)?;
+            if let Some(user_id) = later {
+                let check_types = vec![FraudCheck::SelfReferral];
+                let check = FraudDetection { campaign_id, user_id, check_types };
+                self.fan_out.ask(&mut effect, job, "fraud.detection", &check).await?;
+            }
             self.fan_out.keep_analytics(&mut effect, campaign_id, event.at_ms).await?;
         }
         effect.commit().await.map_err(database_away)?;

@@ -2,7 +2,7 @@
 //! and given a place.
 
 use futures_util::future::BoxFuture;
-use serde_json::Map;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::fan_out::FanOut;
@@ -13,6 +13,7 @@ use crate::store::{EventKind, EventRecord, NewUser, NotSignedUp, Store};
 use crate::waitlist::email::EmailKind;
 use crate::waitlist::events::user_signup::UserSignup;
 use crate::waitlist::fraud::{FraudCheck, FraudDetection};
+use crate::waitlist::fraud_signs::{address, network};
 use crate::waitlist::position::PositionRecalculation;
 
 /// Puts users on the list.
@@ -75,6 +76,9 @@ impl Handler for SignUp {
 /// The user of a signup.
 pub(super) fn new_user(signup: UserSignup) -> NewUser {
     NewUser {
+        mailbox: address::mailbox(&signup.email),
+        network: signup.ip_address.and_then(network::of),
+        honeypot: signup.metadata.as_ref().is_some_and(fills_honeypot),
         id: signup.user_id,
         campaign_id: signup.campaign_id,
         referral_code: signup.referral_code.unwrap_or_else(|| code_of(signup.user_id)),
@@ -89,6 +93,19 @@ pub(super) fn new_user(signup: UserSignup) -> NewUser {
         user_agent: signup.user_agent,
         device_fingerprint: signup.device_fingerprint,
         at_ms: signup.timestamp.timestamp_millis(),
+    }
+}
+
+/// Whether the field that people do not see was filled in: the site passes it on under this name.
+/// Left out, empty, null, false and 0 are as good as not filled in.
+fn fills_honeypot(metadata: &Map<String, Value>) -> bool {
+    match metadata.get("honeypot") {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(filled)) => *filled,
+        Some(Value::Number(number)) => number.as_f64() != Some(0.0),
+        Some(Value::String(text)) => !text.trim().is_empty(),
+        Some(Value::Array(items)) => !items.is_empty(),
+        Some(Value::Object(members)) => !members.is_empty(),
     }
 }
 
@@ -133,7 +150,22 @@ fn refusal(reason: NotSignedUp) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_honeypot_is_filled_by_what_says_something() {
+        let fills =
+            |value: Value| fills_honeypot(&Map::from_iter([("honeypot".to_owned(), value)]));
+        for value in [json!("x"), json!(true), json!(1), json!(["x"]), json!({"a": 1})] {
+            assert!(fills(value.clone()), "{value}");
+        }
+        for value in [json!(""), json!("  "), json!(false), json!(0), json!([]), json!({})] {
+            assert!(!fills(value.clone()), "{value}");
+        }
+        assert!(!fills(Value::Null) && !fills_honeypot(&Map::new()));
+    }
 
     #[test]
     fn a_user_without_a_code_gets_one_that_stays() {
