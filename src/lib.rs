@@ -12,6 +12,7 @@
 //! | 1 | [`auth`] | the only home of jsonwebtoken: verifier, scopes, token minting |
 //! | 2 | [`operations`] | the use cases: enqueue, schedule, status, dead letters, replay, lag, stats, topics, audit |
 //! | 2 | [`waitlist`] | the built-in catalog: payload types and their handlers |
+//! | 2 | [`push`] | the handler that POSTs jobs to services in any language |
 //! | 3 | [`gateway`] | the only home of axum: the HTTP surface |
 //! | 3 | [`worker`] | the pool that runs the jobs; it never names the gateway, nor the gateway it |
 //! | 4 | [`app`] | settings, wiring, lifecycle: the only module that knows all |
@@ -26,6 +27,7 @@ pub mod gateway;
 pub mod kafka;
 pub mod mail;
 pub mod operations;
+pub mod push;
 pub mod store;
 pub mod telemetry;
 pub mod waitlist;
