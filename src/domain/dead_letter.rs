@@ -266,11 +266,8 @@ mod tests {
     }
 
     fn letter(message: &str) -> DeadLetter {
-        let failure = Failure {
-            class: "missing_data".into(),
-            message: message.into(),
-            chain: vec!["cause".into()],
-        };
+        let failure =
+            Failure { chain: vec!["cause".into()], ..Failure::new("missing_data", message) };
         DeadLetter::new(&record(), "email-workers", &failure, 2, 1_735_689_601_000)
     }
 

@@ -81,6 +81,22 @@ pub enum Outcome {
     Retry(Failure),
     /// A dependency is away, for everybody. The type pauses and probes; no attempt is spent.
     Unavailable(Failure),
+    /// Not now, for reasons of this job alone: what it goes to is away, and others of its type go
+    /// elsewhere; or its first attempt still runs there. No sign of an outage of the type.
+    Later(Later),
+}
+
+/// A wait that the handler has chosen. It is the handler, too, who bounds how often it does so:
+/// the policy of the type has no say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Later {
+    /// Why.
+    pub failure: Failure,
+    /// How long. If this is a long wait ([`LONG_WAIT`](super::retry::LONG_WAIT)) and the type's
+    /// order is relaxed, the key goes on meanwhile.
+    pub after: Duration,
+    /// Whether the attempt counts.
+    pub spends_attempt: bool,
 }
 
 /// Why an attempt did not succeed.
@@ -92,12 +108,15 @@ pub struct Failure {
     pub message: String,
     /// The causes beneath it, the nearest first.
     pub chain: Vec<String>,
+    /// How long the dependency has asked to be left alone. Of an [`Outcome::Unavailable`]: the
+    /// type probes no earlier, but after an hour at the latest.
+    pub retry_after: Option<Duration>,
 }
 
 impl Failure {
     /// A failure without further causes.
     pub fn new(class: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { class: class.into(), message: message.into(), chain: Vec::new() }
+        Self { class: class.into(), message: message.into(), chain: Vec::new(), retry_after: None }
     }
 
     /// A failure with the causes of an error beneath it.
@@ -112,7 +131,13 @@ impl Failure {
             .take(CAUSES_MAX)
             .map(ToString::to_string)
             .collect();
-        Self { class: class.into(), message: message.into(), chain }
+        Self { class: class.into(), message: message.into(), chain, retry_after: None }
+    }
+
+    /// The same, of a dependency that has asked to be left alone for so long.
+    #[must_use]
+    pub fn retry_after(self, wait: Option<Duration>) -> Self {
+        Self { retry_after: wait, ..self }
     }
 }
 

@@ -7,11 +7,15 @@
 use std::time::Duration;
 
 use super::clock::millis;
+use super::handler::Failure;
 
 /// The wait before the first probe: short, since most outages are a restart.
 const PROBE_FIRST: Duration = Duration::from_secs(1);
 /// The longest wait between probes: the time by which a recovery may be noticed late.
 const PROBE_LONGEST: Duration = Duration::from_secs(15);
+
+/// The longest wait that a dependency may ask for: whatever it says, it is asked again then.
+const ASKED_LONGEST: Duration = Duration::from_hours(1);
 
 /// Whether jobs of a type may start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +92,11 @@ impl Breaker {
         self.outage.take()
     }
 
+    /// A job has reached whatever was away, though it did not succeed.
+    pub fn reached(&mut self) -> Option<Outage> {
+        self.outage.take()
+    }
+
     /// Whether the type has succeeded since this time.
     pub fn succeeded_since(&self, time_ms: i64) -> bool {
         self.last_success_ms.is_some_and(|success_ms| success_ms >= time_ms)
@@ -96,17 +105,19 @@ impl Breaker {
     /// A job says that its dependency is away. Returns true when that is news.
     ///
     /// Only a probe of this outage makes the wait longer: jobs that were running when it began
-    /// all report the same one.
-    pub fn failed(&mut self, probe: Option<Probe>, reason: &str, now_ms: i64) -> bool {
+    /// all report the same one. But for one that says how long it has asked to be left alone.
+    pub fn failed(&mut self, probe: Option<Probe>, failure: &Failure, now_ms: i64) -> bool {
         let was_probe = self.is_probe(probe);
+        let reason = &failure.message;
+        let asked = failure.retry_after.map(|asked| now_ms + millis(asked.min(ASKED_LONGEST)));
         match &mut self.outage {
             None => {
                 self.count += 1;
                 self.outage = Some(Outage {
                     number: self.count,
                     since_ms: now_ms,
-                    reason: reason.to_owned(),
-                    next_probe_ms: now_ms + millis(PROBE_FIRST),
+                    reason: reason.clone(),
+                    next_probe_ms: asked.unwrap_or(0).max(now_ms + millis(PROBE_FIRST)),
                     wait: PROBE_FIRST,
                     probing: false,
                 });
@@ -119,6 +130,7 @@ impl Breaker {
                     outage.wait = (outage.wait * 2).min(PROBE_LONGEST);
                     outage.next_probe_ms = now_ms + millis(outage.wait);
                 }
+                outage.next_probe_ms = outage.next_probe_ms.max(asked.unwrap_or(0));
                 false
             }
         }
@@ -139,16 +151,20 @@ impl Breaker {
 mod tests {
     use super::*;
 
+    fn failure(message: &str) -> Failure {
+        Failure::new("away", message)
+    }
+
     #[test]
     fn an_outage_pauses_probes_and_ends_with_the_first_success() {
         let mut breaker = Breaker::default();
-        assert!(breaker.failed(None, "connection refused", 1_000));
-        assert!(!breaker.failed(None, "connection refused", 1_001), "reported once");
+        assert!(breaker.failed(None, &failure("connection refused"), 1_000));
+        assert!(!breaker.failed(None, &failure("connection refused"), 1_001), "reported once");
         assert_eq!(breaker.gate(1_500), Gate::ClosedUntil(2_000));
         assert_eq!(breaker.gate(2_000), Gate::Probe);
         let probe = breaker.probe_started();
         assert_eq!(breaker.gate(9_000), Gate::Probing);
-        breaker.failed(probe, "still refused", 2_100);
+        breaker.failed(probe, &failure("still refused"), 2_100);
         assert_eq!(breaker.gate(2_100), Gate::ClosedUntil(4_100), "the wait doubles");
         breaker.probe_started();
         let ended = breaker.succeeded(5_000).unwrap();
@@ -161,14 +177,33 @@ mod tests {
     #[test]
     fn the_wait_between_probes_is_bounded_and_a_void_probe_costs_none() {
         let mut breaker = Breaker::default();
-        breaker.failed(None, "away", 0);
+        breaker.failed(None, &failure("away"), 0);
         for _ in 0..20 {
             let probe = breaker.probe_started();
-            breaker.failed(probe, "away", 0);
+            breaker.failed(probe, &failure("away"), 0);
         }
         assert_eq!(breaker.gate(0), Gate::ClosedUntil(15_000));
         let probe = breaker.probe_started();
         breaker.probe_was_void(probe, 10);
         assert_eq!(breaker.gate(10), Gate::Probe);
+    }
+
+    #[test]
+    fn a_dependency_that_asks_to_be_left_alone_is_for_an_hour_at_most() {
+        let mut breaker = Breaker::default();
+        let asks = |seconds| failure("busy").retry_after(Some(Duration::from_secs(seconds)));
+        breaker.failed(None, &asks(30), 0);
+        assert_eq!(breaker.gate(0), Gate::ClosedUntil(30_000));
+        breaker.failed(None, &asks(40), 1_000);
+        assert_eq!(breaker.gate(0), Gate::ClosedUntil(41_000), "whoever asks for more has it");
+        let probe = breaker.probe_started();
+        breaker.failed(probe, &failure("busy"), 41_000);
+        assert_eq!(breaker.gate(0), Gate::ClosedUntil(43_000), "nothing was asked");
+        let probe = breaker.probe_started();
+        breaker.failed(probe, &asks(1_000_000), 50_000);
+        assert_eq!(breaker.gate(0), Gate::ClosedUntil(3_650_000));
+        assert!(breaker.reached().is_some());
+        assert_eq!(breaker.gate(0), Gate::Open);
+        assert!(!breaker.succeeded_since(0), "to reach it is not to succeed");
     }
 }

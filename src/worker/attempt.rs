@@ -111,7 +111,7 @@ fn invalid(faults: &[Fault]) -> Failure {
         chain.push(format!("and {more} more"));
     }
     let message = format!("the payload is not valid: {}", chain.join("; "));
-    Failure { class: "invalid_payload".to_owned(), message, chain }
+    Failure { chain, ..Failure::new("invalid_payload", message) }
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {

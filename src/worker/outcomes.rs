@@ -7,7 +7,7 @@ use super::runner::{Ended, Ending, Report, park_again_ms};
 use crate::domain::commit_note::CommitNote;
 use crate::domain::counters::TypeCounters;
 use crate::domain::dispatch::{End, PartitionId, Ticket, Verdict};
-use crate::domain::handler::{Failure, Outcome};
+use crate::domain::handler::{Failure, Later, Outcome};
 use crate::domain::offsets::Progress;
 use crate::domain::record::Record;
 use crate::domain::replay::Fate;
@@ -67,6 +67,7 @@ impl Group {
             Outcome::Fail(failure) => (End::Fail, Some(failure)),
             Outcome::Retry(failure) => (End::Retry(failure), Some(failure)),
             Outcome::Unavailable(failure) => (End::Unavailable(failure), Some(failure)),
+            Outcome::Later(later) => (End::Later(later), Some(&later.failure)),
         };
         let verdict = self.dispatcher.ended(ticket, end, now_ms, jitter);
         let Some(runnable) = self.runner.types.get(ticket.type_index()) else { return };
@@ -207,8 +208,10 @@ fn count(counters: &TypeCounters, outcome: &Outcome, verdict: &Verdict) {
     let counter = match outcome {
         Outcome::Done => &counters.succeeded,
         Outcome::AlreadyDone => &counters.already_done,
-        Outcome::Unavailable(_) => &counters.unavailable,
-        Outcome::Fail(_) | Outcome::Retry(_) => &counters.failed,
+        Outcome::Unavailable(_) | Outcome::Later(Later { spends_attempt: false, .. }) => {
+            &counters.unavailable
+        }
+        Outcome::Fail(_) | Outcome::Retry(_) | Outcome::Later(_) => &counters.failed,
     };
     TypeCounters::count(counter);
     if matches!(verdict, Verdict::RetryAt { .. } | Verdict::Postpone { .. }) {

@@ -18,7 +18,7 @@ use super::terms::Terms;
 use crate::domain::clock::{SharedClock, millis};
 use crate::domain::counters::TypeCounters;
 use crate::domain::dispatch::{PartitionId, Start, Suspicion, Ticket};
-use crate::domain::handler::{Failure, Outcome};
+use crate::domain::handler::{Failure, Later, Outcome};
 use crate::domain::quarantine::{PARKED_MAX, Passage};
 use crate::domain::record::Record;
 use crate::kafka::{Commit, KafkaFault};
@@ -263,9 +263,9 @@ impl Runner {
             Some(Outcome::Done | Outcome::AlreadyDone) => {
                 return self.attempts.forget(&self.group, record).await;
             }
-            Some(Outcome::Retry(_) | Outcome::Fail(_)) => attempt,
-            // No attempt is spent.
-            Some(Outcome::Unavailable(_)) | None => attempt.saturating_sub(1),
+            Some(Outcome::Later(Later { spends_attempt: false, .. }) | Outcome::Unavailable(_))
+            | None => attempt.saturating_sub(1),
+            Some(Outcome::Retry(_) | Outcome::Fail(_) | Outcome::Later(_)) => attempt,
         };
         self.attempts.note(&self.group, &[(record, Noted::Rests(attempts))]).await;
     }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jobgate::domain::commit_note::CommitNote;
 use jobgate::domain::dispatch::{End, Verdict};
-use jobgate::domain::handler::Failure;
+use jobgate::domain::handler::{Failure, Later};
 use jobgate::domain::offsets::Progress;
 use rand::RngExt as _;
 
@@ -20,12 +21,15 @@ impl Worker {
     /// What follows from the end of an attempt.
     pub(crate) fn ended(&mut self, task: &Task, outcome: Outcome, world: &mut World) {
         let failure = Failure::new("simulated", "as the seed has it");
+        let after = Duration::from_secs(world.random.random_range(0..90));
+        let later = Later { failure: failure.clone(), after, spends_attempt: false };
         let end = match outcome {
             Outcome::Done => End::Done,
             Outcome::AlreadyDone | Outcome::Parked => End::Passed,
             Outcome::Fail => End::Fail,
             Outcome::Retry => End::Retry(&failure),
             Outcome::Unavailable => End::Unavailable(&failure),
+            Outcome::Later => End::Later(&later),
             Outcome::NotParked => End::NotBegun(&failure, Self::park_again_ms(world)),
         };
         let is_sidelined = world.has(Bug::LaneGoesOn) && outcome == Outcome::Retry;

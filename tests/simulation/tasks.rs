@@ -20,6 +20,8 @@ pub(crate) enum Outcome {
     Fail,
     Retry,
     Unavailable,
+    /// Not now, for reasons of the job alone; the attempt does not count.
+    Later,
     /// Its key is quarantined, and it is put aside; or cannot be yet.
     Parked,
     NotParked,
@@ -131,7 +133,7 @@ impl Task {
             Outcome::Retry | Outcome::Fail => {
                 self.note(self.attempt, false, None, world);
             }
-            Outcome::Unavailable => {
+            Outcome::Unavailable | Outcome::Later => {
                 self.note(self.attempt - 1, false, None, world);
             }
             Outcome::Done | Outcome::AlreadyDone => {
@@ -174,7 +176,7 @@ impl Task {
             return if world.chance(0.5) { Outcome::Retry } else { Outcome::Unavailable };
         }
         if !world.succeeds(job, self.attempt) {
-            return Outcome::Retry;
+            return if world.chance(0.2) { Outcome::Later } else { Outcome::Retry };
         }
         if world.has(Bug::ClaimApart) {
             world.truth.effect(job);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::handler::Failure;
+use super::super::handler::{Failure, Later};
 use super::super::outage::{Outage, Probe};
 use super::lane::LaneRef;
 
@@ -140,6 +140,8 @@ pub enum End<'a> {
     Retry(&'a Failure),
     /// The dependency is away.
     Unavailable(&'a Failure),
+    /// Not now, for reasons of the job alone.
+    Later(&'a Later),
     /// It could not even start, and is looked at again at this time: milliseconds since the epoch.
     /// No attempt is spent.
     NotBegun(&'a Failure, i64),

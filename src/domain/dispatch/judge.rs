@@ -1,7 +1,11 @@
 //! What follows from how an attempt ended.
 
+use std::time::Duration;
+
+use super::super::clock::millis;
+use super::super::handler::{Failure, Later};
 use super::super::retry::{LONG_WAIT, Order};
-use super::lane::Phase;
+use super::lane::{Entry, Phase};
 use super::{Dispatcher, End, Suspicion, Ticket, Verdict};
 
 impl<T> Dispatcher<T> {
@@ -72,8 +76,13 @@ impl<T> Dispatcher<T> {
             }
             End::Unavailable(failure) => {
                 entry.wait_for_dependency(failure);
-                let is_news = state.breaker.failed(ticket.probe, &failure.message, now_ms);
+                let is_news = state.breaker.failed(ticket.probe, failure, now_ms);
                 Verdict::Paused { is_news }
+            }
+            End::Later(Later { failure, after, spends_attempt }) => {
+                state.breaker.reached();
+                entry.attempts = entry.attempts.saturating_add(u32::from(*spends_attempt));
+                wait_for(entry, failure, *after, state.kind.retry.order, now_ms)
             }
             End::Retry(failure) => {
                 let retry = state.kind.retry;
@@ -82,18 +91,10 @@ impl<T> Dispatcher<T> {
                 let before_ms = entry.started_ms.map_or(now_ms, |(before_ms, _)| before_ms);
                 if retry.allows_another(attempts) {
                     if state.breaker.is_probe(ticket.probe) {
-                        state.breaker.failed(ticket.probe, &failure.message, now_ms);
+                        state.breaker.failed(ticket.probe, failure, now_ms);
                     }
                     let wait = retry.wait_after(attempts, jitter);
-                    let at_ms = now_ms + i64::try_from(wait.as_millis()).unwrap_or(i64::MAX / 2);
-                    let is_long = wait > LONG_WAIT;
-                    if is_long && retry.order == Order::Relaxed {
-                        entry.phase = Phase::Leaving;
-                        return Verdict::Postpone { at_ms, attempts };
-                    }
-                    entry.phase = Phase::RetryAt(at_ms);
-                    entry.last_error = Some(Box::new(failure.clone()));
-                    Verdict::RetryAt { at_ms, attempts, is_long }
+                    wait_for(entry, failure, wait, retry.order, now_ms)
                 } else if state.breaker.succeeded_since(before_ms) {
                     state.breaker.probe_was_void(ticket.probe, now_ms);
                     entry.phase = Phase::Leaving;
@@ -103,7 +104,7 @@ impl<T> Dispatcher<T> {
                     // well be the dependency. The job goes behind the others, so that the next
                     // probe is another one, and is judged when one of them succeeds.
                     entry.wait_for_dependency(failure);
-                    let is_news = state.breaker.failed(ticket.probe, &failure.message, now_ms);
+                    let is_news = state.breaker.failed(ticket.probe, failure, now_ms);
                     Verdict::Paused { is_news }
                 }
             }
@@ -145,4 +146,24 @@ impl<T> Dispatcher<T> {
             self.make_ready(ticket.lane);
         }
     }
+}
+
+/// It waits for its next attempt: at the head of its key, or for a long time, where its type has
+/// the order relaxed, away from it.
+fn wait_for<T>(
+    entry: &mut Entry<T>,
+    failure: &Failure,
+    wait: Duration,
+    order: Order,
+    now_ms: i64,
+) -> Verdict {
+    let (at_ms, attempts) = (now_ms.saturating_add(millis(wait)), entry.attempts);
+    let is_long = wait > LONG_WAIT;
+    if is_long && order == Order::Relaxed {
+        entry.phase = Phase::Leaving;
+        return Verdict::Postpone { at_ms, attempts };
+    }
+    entry.phase = Phase::RetryAt(at_ms);
+    entry.last_error = Some(Box::new(failure.clone()));
+    Verdict::RetryAt { at_ms, attempts, is_long }
 }

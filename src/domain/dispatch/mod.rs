@@ -459,6 +459,8 @@ impl<T> Dispatcher<T> {
 #[cfg(test)]
 mod alone_test;
 #[cfg(test)]
+mod later_test;
+#[cfg(test)]
 mod merge_test;
 #[cfg(test)]
 mod probes_test;
