@@ -9,6 +9,7 @@ mod cluster;
 mod job_limits;
 mod operating;
 mod parts;
+mod pushing;
 mod quarantined;
 mod serve;
 mod settings;

@@ -11,7 +11,8 @@ pub(super) const PARTITIONS: RangeInclusive<i32> = 1..=1_000;
 /// How long records stay. An hour at least, since what is older than that while a worker is away
 /// is lost. A year at most: a dead letter is kept for another one, and the claims, which must
 /// outlive both, for 800 days.
-pub(super) const RETENTION: RangeInclusive<Duration> = Duration::from_hours(1)..=DAY.saturating_mul(365);
+pub(super) const RETENTION: RangeInclusive<Duration> =
+    Duration::from_hours(1)..=DAY.saturating_mul(365);
 
 /// Attempts at a job: with the longest waits these many take a hundred days.
 pub(super) const ATTEMPTS: RangeInclusive<u32> = 1..=100;
@@ -25,7 +26,8 @@ pub(super) const FACTOR: RangeInclusive<u32> = 1..=100;
 
 /// How long an answer of a receiver may take. What takes longer than a quarter of an hour is
 /// begun by one request, and told by the answers to later ones (409 as long as it runs).
-pub(super) const ANSWER: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(15);
+pub(super) const ANSWER: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_mins(15);
 
 /// Bytes of the file, and of each schema: hundreds of types are less, and a path to something
 /// else must not fill the memory.

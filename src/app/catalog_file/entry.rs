@@ -58,7 +58,9 @@ pub(super) fn read(kind: RecordKind, fields: &Fields<'_>, schemas: &Schemas<'_>)
         .and_then(|path| schemas.read(path).map_err(|reason| fields.fault("schema", reason)).ok());
     let checked = schema.clone().and_then(|schema| {
         let compiled = PayloadSchema::compile(schema);
-        compiled.map_err(|error| fields.fault("schema", format_args!("cannot be used: {error}"))).ok()
+        compiled
+            .map_err(|error| fields.fault("schema", format_args!("cannot be used: {error}")))
+            .ok()
     });
     if let (Some(key), Some(schema)) = (&key, &checked) {
         for (field, reason) in key_faults(schema, key) {
@@ -130,10 +132,14 @@ fn check_examples(record_type: &RecordType, examples: &[Value], fields: &Fields<
             Ok(_) => continue,
             Err(Refusal::NotJson { detail }) => detail,
             Err(Refusal::Invalid(faults)) => {
-                let faults = faults.iter().map(|fault| format!("{} {}", fault.pointer, fault.detail));
+                let faults =
+                    faults.iter().map(|fault| format!("{} {}", fault.pointer, fault.detail));
                 faults.collect::<Vec<_>>().join("; ")
             }
         };
-        fields.fault("schema", format_args!("has an example that is not valid: examples/{at}: {}", detail.trim()));
+        fields.fault(
+            "schema",
+            format_args!("has an example that is not valid: examples/{at}: {}", detail.trim()),
+        );
     }
 }

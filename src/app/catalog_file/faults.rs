@@ -45,7 +45,8 @@ impl<'s> Report<'s> {
             return Ok(());
         }
         faults.sort_by_key(|fault| fault.line);
-        let lines = faults.iter().map(|fault| format!("{}:{}: {}", self.file, fault.line, fault.said));
+        let lines =
+            faults.iter().map(|fault| format!("{}:{}: {}", self.file, fault.line, fault.said));
         Err(CatalogFaults(lines.collect()))
     }
 }

@@ -32,7 +32,8 @@ impl<'d> Fields<'d> {
         report: &'d Report<'d>,
     ) -> Self {
         let name = table.get("type").and_then(Item::as_str).map(shown_name);
-        let title = format!("[[{kind}]]{}", name.map(|name| format!(" {name}")).unwrap_or_default());
+        let title =
+            format!("[[{kind}]]{}", name.map(|name| format!(" {name}")).unwrap_or_default());
         Self { table, report, title, prefix: String::new(), line }
     }
 
@@ -102,7 +103,8 @@ impl<'d> Fields<'d> {
         let number = number.filter(|number| range.contains(number));
         if number.is_none() {
             let (least, most) = (range.start(), range.end());
-            let found = item.as_integer().map_or_else(|| kind_of(item).to_owned(), |n| n.to_string());
+            let found =
+                item.as_integer().map_or_else(|| kind_of(item).to_owned(), |n| n.to_string());
             let detail = format!("must be a whole number from {least} to {most}, not {found}");
             self.fault(field, detail);
         }
@@ -122,12 +124,14 @@ impl<'d> Fields<'d> {
             return None;
         };
         let Ok(duration) = humantime::parse_duration(text) else {
-            let detail = format!("must be a time such as \"30s\", \"10m\" or \"7d\", not {}", quoted(text));
+            let detail =
+                format!("must be a time such as \"30s\", \"10m\" or \"7d\", not {}", quoted(text));
             self.fault(field, detail);
             return None;
         };
         if !range.contains(&duration) {
-            let [least, most] = [range.start(), range.end()].map(|end| humantime::format_duration(*end));
+            let [least, most] =
+                [range.start(), range.end()].map(|end| humantime::format_duration(*end));
             self.fault(field, format_args!("must be from {least} to {most}, not {}", quoted(text)));
             return None;
         }
@@ -138,7 +142,10 @@ impl<'d> Fields<'d> {
     pub(super) fn table(&self, field: &str) -> Option<Fields<'d>> {
         let item = self.table.get(field)?;
         let Some(table) = item.as_table_like() else {
-            self.fault(field, format_args!("must be a table such as {{ .. }}, not {}", kind_of(item)));
+            self.fault(
+                field,
+                format_args!("must be a table such as {{ .. }}, not {}", kind_of(item)),
+            );
             return None;
         };
         let prefix = format!("{}{field}.", self.prefix);

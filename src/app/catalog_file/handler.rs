@@ -28,10 +28,14 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<PushSettings> {
     let secret_env = handler.text("secret_env").filter(|name| {
         // Never with the text itself, which may be the secret.
         let reason = match () {
-            () if name.starts_with("whsec_") => "is the secret itself: put it into an environment \
-                variable and name that here, for example secret_env = \"RENDER_SECRET\"",
-            () if !is_variable(name) => "must be the name of an environment variable: letters, \
-                digits and _, for example secret_env = \"RENDER_SECRET\"",
+            () if name.starts_with("whsec_") => {
+                "is the secret itself: put it into an environment \
+                variable and name that here, for example secret_env = \"RENDER_SECRET\""
+            }
+            () if !is_variable(name) => {
+                "must be the name of an environment variable: letters, \
+                digits and _, for example secret_env = \"RENDER_SECRET\""
+            }
             () => return true,
         };
         handler.fault("secret_env", reason);

@@ -6,8 +6,8 @@
 mod bounds;
 mod change;
 mod entry;
-mod fields;
 mod faults;
+mod fields;
 mod handler;
 mod retry;
 mod schemas;
@@ -41,9 +41,8 @@ pub(super) fn read(
     dead_letters: &TopicSpec,
 ) -> Result<Declared, CatalogFaults> {
     let file = path.display().to_string();
-    let text = schemas::read_text(path).map_err(|reason| {
-        CatalogFaults(vec![format!("{file}: it cannot be read: {reason}")])
-    })?;
+    let text = schemas::read_text(path)
+        .map_err(|reason| CatalogFaults(vec![format!("{file}: it cannot be read: {reason}")]))?;
     let schemas = Schemas { folder: path.parent().unwrap_or(Path::new("")) };
     parse(&file, &text, &schemas, built_in, dead_letters)
 }
@@ -96,7 +95,8 @@ fn parse(
         }
     }
     for (at, error) in Catalog::faults(&types, dead_letters) {
-        let origin = at.and_then(|at| at.checked_sub(count_built_in)).and_then(|at| origins.get(at));
+        let origin =
+            at.and_then(|at| at.checked_sub(count_built_in)).and_then(|at| origins.get(at));
         match origin {
             Some(fields) => fields.fault_of_all(entry::said(&error)),
             None => report.push(1, entry::said(&error)),
@@ -122,12 +122,15 @@ fn tables<'d>(
         };
         let Item::ArrayOfTables(tables) = item else {
             let is = fields::kind_of(item);
-            report.push(line, format!("{name} must be written as [[{kind}]], once for each; this is {is}"));
+            report.push(
+                line,
+                format!("{name} must be written as [[{kind}]], once for each; this is {is}"),
+            );
             continue;
         };
-        found.extend(tables.iter().map(|table| {
-            (kind, table as &dyn TableLike, report.line(table.span()))
-        }));
+        found.extend(
+            tables.iter().map(|table| (kind, table as &dyn TableLike, report.line(table.span()))),
+        );
     }
     found
 }

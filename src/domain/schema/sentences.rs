@@ -14,7 +14,6 @@ use crate::domain::nearest::nearest;
 /// Alternatives inside alternatives that are followed to the fault itself.
 const MAX_NESTED_ALTERNATIVES: usize = 8;
 
-
 /// A schema, the payload it was asked about, and the words for both.
 pub(super) struct Sentences<'v> {
     schema: &'v Value,
