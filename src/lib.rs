@@ -10,6 +10,7 @@
 //! | 1 | [`store`] | the only home of sqlx: one file per aggregate |
 //! | 1 | [`mail`] | the only home of lettre: SMTP or outbox, templates |
 //! | 1 | [`auth`] | the only home of jsonwebtoken: verifier, scopes, token minting |
+//! | 1 | [`outbound`] | the only home of reqwest and hickory: requests to others, the guard of their addresses, signatures, DNS |
 //! | 2 | [`operations`] | the use cases: enqueue, schedule, status, dead letters, replay, lag, stats, topics, audit |
 //! | 2 | [`waitlist`] | the built-in catalog: payload types and their handlers |
 //! | 2 | [`push`] | the handler that POSTs jobs to services in any language |
@@ -27,6 +28,7 @@ pub mod gateway;
 pub mod kafka;
 pub mod mail;
 pub mod operations;
+pub mod outbound;
 pub mod push;
 pub mod store;
 pub mod telemetry;

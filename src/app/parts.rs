@@ -72,11 +72,11 @@ impl Parts {
         types: Types,
         kafka: KafkaSettings,
     ) -> anyhow::Result<Self> {
-        let pushed = pushing::handlers(settings, &types)?;
+        let clock: SharedClock = Arc::new(SystemClock);
+        let pushed = pushing::handlers(settings, &types, &clock)?;
         let Types { catalog, .. } = types;
         let limits = Arc::new(job_limits::read(&settings.job_limits, &catalog)?);
         let quarantine = quarantined::read(&settings.quarantine, &catalog)?;
-        let clock: SharedClock = Arc::new(SystemClock);
         let mailer = Arc::new(mailer(settings)?);
         let verifier = settings.tokens.verifier(Arc::clone(&clock))?.map(Arc::new);
         let database = settings.database()?;

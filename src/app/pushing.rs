@@ -7,19 +7,40 @@ use anyhow::Context as _;
 
 use super::Types;
 use super::settings::Settings;
+use crate::domain::clock::SharedClock;
 use crate::domain::handler::Handler;
-use crate::push::{Push, Secret};
+use crate::outbound::{Client, ClientSettings, Dns, Reach, Secret, Signer};
+use crate::push::Push;
 use crate::worker::Handlers;
+
+/// What a person does to get a secret.
+const A_SECRET: &str = "whsec_ and the base64 of 24 to 64 random bytes, such as \
+    `echo whsec_$(openssl rand -base64 32)` prints";
 
 /// The handlers of this process, by the name of their type. In a process that runs no jobs they
 /// stand for themselves alone, and sign nothing.
-pub(super) fn handlers(settings: &Settings, types: &Types) -> anyhow::Result<Handlers> {
+pub(super) fn handlers(
+    settings: &Settings,
+    types: &Types,
+    clock: &SharedClock,
+) -> anyhow::Result<Handlers> {
+    if types.pushed.is_empty() {
+        return Ok(Handlers::new());
+    }
     let mut secrets = secrets(settings, types)?;
-    let handlers = types.pushed.iter().map(|(name, push)| {
-        let handler: Arc<dyn Handler> = Arc::new(Push::new(push, secrets.remove(name))?);
-        Ok((name.clone(), handler))
+    // The operator has named these addresses, so they may be inside.
+    let client = Client::new(ClientSettings {
+        reach: Reach::Anywhere,
+        dns: Dns::new(None),
+        agent: concat!("jobgate/", env!("CARGO_PKG_VERSION")).to_owned(),
     });
-    handlers.collect()
+    let client = client.context("what pushes jobs to services")?;
+    let handler = |(name, push)| -> (String, Arc<dyn Handler>) {
+        let signer = secrets.remove(name).map(|secret| Signer::new([secret]));
+        let push = Push::new(push, signer, client.clone(), Arc::clone(clock));
+        (String::clone(name), Arc::new(push))
+    };
+    Ok(types.pushed.iter().map(handler).collect())
 }
 
 /// The secret of each type that this process pushes and signs. What is wrong with one is an error
@@ -37,20 +58,17 @@ pub(super) fn secrets(
         let runs =
             settings.groups.is_empty() || group.is_some_and(|it| settings.groups.contains(it));
         let Some(variable) = push.secret_env.as_ref().filter(|_| runs) else { continue };
-        let text = std::env::var(variable).ok().filter(|text| !text.is_empty()).with_context(|| {
+        let text = std::env::var(variable).ok().filter(|text| !text.is_empty());
+        let text = text.with_context(|| {
             format!(
-                "the type {name} signs with a secret in {variable}, which is not set: set it to \
-                 whsec_ and base64 of 24 to 64 random bytes, for example to what \
-                 echo whsec_$(openssl rand -base64 32) prints, or leave secret_env out"
+                "the type {name} is signed with the secret in {variable}, which is not set: set it \
+                 to {A_SECRET}, or leave secret_env out of the catalog file"
             )
         })?;
-        let secret = text.parse().map_err(|_| {
-            anyhow::anyhow!(
-                "the secret in {variable}, of the type {name}, must be whsec_ and base64 of 24 to \
-                 64 random bytes; echo whsec_$(openssl rand -base64 32) prints one"
-            )
-        });
-        secrets.insert(name.clone(), secret?);
+        let secret = Secret::parse(&text).ok().with_context(|| {
+            format!("the secret in {variable}, for the type {name}, must be {A_SECRET}")
+        })?;
+        secrets.insert(name.clone(), secret);
     }
     Ok(secrets)
 }

@@ -2,43 +2,129 @@
 //! says how it ended.
 //!
 //! Owns what is sent and what each answer means. Knows neither where types are declared nor the
-//! pool that runs the attempts.
+//! pool that runs the attempts; how a request leaves the house is `outbound`'s.
 
+mod answer;
+mod headers;
+mod still_running;
+
+use std::error::Error;
 use std::time::Duration;
 
-use url::Url;
+use futures_util::future::BoxFuture;
+
+use crate::domain::clock::SharedClock;
+use crate::domain::handler::{Failure, Handler, Job, Later, Outcome};
+use crate::outbound::{Client, Post, SendError, Signer, TargetUrl, header};
+use answer::{Answer, Verdict};
+use still_running::StillRunning;
+
+/// Bytes of an answer that are read: more than [`answer`] shows of any text.
+const ANSWER_BYTES_MAX: usize = 8_192;
+
+/// By how much the pool's own limit is above that of the answer, which says more of what happened.
+const LIMIT_ABOVE: Duration = Duration::from_secs(5);
 
 /// Where the jobs of a type go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PushSettings {
     /// The service.
-    pub url: Url,
+    pub url: TargetUrl,
     /// How long its answer may take.
     pub timeout: Duration,
     /// The environment variable that holds the secret to sign with; none: nothing is signed.
     pub secret_env: Option<String>,
 }
-mod answer;
-mod headers;
-mod secret;
-mod still_running;
-pub use secret::Secret;
-/// Stub.
-pub struct Push(PushSettings);
+
+/// Runs the jobs of a type by pushing them.
+pub struct Push {
+    url: TargetUrl,
+    timeout: Duration,
+    signer: Option<Signer>,
+    client: Client,
+    clock: SharedClock,
+    still_running: StillRunning,
+}
+
 impl Push {
-    /// Stub.
+    /// Pushes over this client, which may reach whatever the operator has named.
     pub fn new(
-        s: &PushSettings,
-        _secret: Option<Secret>,
-    ) -> Result<Self, std::convert::Infallible> {
-        Ok(Self(s.clone()))
+        settings: &PushSettings,
+        signer: Option<Signer>,
+        client: Client,
+        clock: SharedClock,
+    ) -> Self {
+        let PushSettings { url, timeout, .. } = settings.clone();
+        Self { url, timeout, signer, client, clock, still_running: StillRunning::default() }
+    }
+
+    async fn push(&self, job: &Job) -> Outcome {
+        let verdict = match self.send(job).await {
+            Ok(answer) => answer.verdict(),
+            Err(error) => Verdict::Ends(without_answer(&error)),
+        };
+        match verdict {
+            Verdict::StillRunning(failure) => match self.still_running.again(job.id) {
+                Some(after) => Outcome::Later(Later { failure, after, spends_attempt: false }),
+                None => Outcome::Retry(failure),
+            },
+            Verdict::Ends(outcome) => {
+                self.still_running.no_more(job.id);
+                outcome
+            }
+        }
+    }
+
+    async fn send(&self, job: &Job) -> Result<Answer, SendError> {
+        // A record without a value never gets here.
+        let body = job.record.value.as_deref().unwrap_or_default();
+        let mut headers = headers::of(job);
+        if let Some(signer) = &self.signer {
+            let (id, timestamp_s) = (job.id.to_string(), self.clock.now_ms().div_euclid(1_000));
+            let signature = signer.sign(&id, timestamp_s, body);
+            headers.push((header::ID, id));
+            headers.push((header::TIMESTAMP, timestamp_s.to_string()));
+            headers.push((header::SIGNATURE, signature));
+        }
+        let headers: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let post = Post {
+            url: &self.url,
+            headers: &headers,
+            body,
+            timeout: self.timeout,
+            answer_bytes_max: ANSWER_BYTES_MAX,
+        };
+        let answer = self.client.post(&post).await?;
+        let retry_after = answer.retry_after.map(|after| after.wait(self.clock.now_ms()));
+        Ok(Answer { status: answer.status, retry_after, body: answer.body })
     }
 }
-impl crate::domain::handler::Handler for Push {
-    fn run<'a>(
-        &'a self,
-        _job: &'a crate::domain::handler::Job,
-    ) -> futures_util::future::BoxFuture<'a, crate::domain::handler::Outcome> {
-        Box::pin(async { crate::domain::handler::Outcome::Done })
+
+impl Handler for Push {
+    fn run<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Outcome> {
+        Box::pin(self.push(job))
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        Some(self.timeout.saturating_add(LIMIT_ABOVE))
+    }
+}
+
+/// What it means that there is no answer.
+fn without_answer(error: &SendError) -> Outcome {
+    let failure = |class: &str| match error.source() {
+        Some(source) => Failure::caused_by(class, error.to_string(), source),
+        None => Failure::new(class, error.to_string()),
+    };
+    match error {
+        // Nothing was sent, whatever the job: the service is away for all.
+        SendError::NotFound { .. } | SendError::Connect { .. } | SendError::Tls { .. } => {
+            Outcome::Unavailable(failure("service_away"))
+        }
+        // It may be the job that does this to the service.
+        SendError::TimedOut { .. } => Outcome::Retry(failure("no_answer_in_time")),
+        SendError::Answer { .. } => Outcome::Retry(failure("broken_answer")),
+        SendError::Refused { .. } | SendError::Header => Outcome::Fail(failure("not_sendable")),
     }
 }

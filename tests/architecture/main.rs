@@ -23,10 +23,13 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("store", &["domain"]),
     ("mail", &["domain"]),
     ("auth", &["domain"]),
+    ("outbound", &["domain"]),
     // The use cases.
     ("operations", &["domain", "kafka", "store", "mail", "auth"]),
     // The built-in catalog. The engine below does not know that it exists.
-    ("waitlist", &["domain", "store", "mail"]),
+    ("waitlist", &["domain", "store", "mail", "outbound"]),
+    // The other handler: what it runs is a service's affair.
+    ("push", &["domain", "outbound"]),
     // Who asks for the use cases. They never name each other.
     ("gateway", &["domain", "kafka", "store", "mail", "auth", "operations"]),
     ("worker", &["domain", "kafka", "store", "mail", "auth", "operations"]),
@@ -42,8 +45,10 @@ const FLOORS: &[(&str, &[&str])] = &[
             "store",
             "mail",
             "auth",
+            "outbound",
             "operations",
             "waitlist",
+            "push",
             "gateway",
             "worker",
             "broker",
@@ -65,6 +70,12 @@ const HOMES: &[(&str, &[&str])] = &[
     ("lettre", &["mail"]),
     ("minijinja", &["mail"]),
     ("jsonwebtoken", &["auth"]),
+    ("reqwest", &["outbound"]),
+    ("rustls", &["outbound"]),
+    ("rustls_native_certs", &["outbound"]),
+    ("hickory_resolver", &["outbound"]),
+    ("ipnet", &["outbound"]),
+    ("httpdate", &["outbound"]),
     ("axum", &["gateway"]),
     ("hyper", &["gateway"]),
     ("hyper_util", &["gateway"]),
@@ -75,6 +86,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("utoipa_swagger_ui", &["gateway"]),
     ("rustix", &["broker"]),
     ("tracing_subscriber", &["telemetry"]),
+    ("toml_edit", &["app/catalog_file"]),
     ("anyhow", &["app"]),
     ("clap", &["app"]),
 ];

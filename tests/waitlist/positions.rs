@@ -25,6 +25,7 @@ async fn places_follow_the_events_and_those_who_have_moved_are_told(kind: Kind) 
     tokio::join!(
         a_referral_moves_the_referrer_to_the_front(&stage),
         only_those_who_are_named_are_told(&stage),
+        a_replay_that_has_the_effects_again_tells_again(&stage),
         a_campaign_that_nobody_knows_has_nobody_to_move(&stage),
     );
     all_who_have_moved_are_told_however_many(&stage).await;
@@ -183,6 +184,29 @@ async fn only_those_who_are_named_are_told(stage: &Stage) {
     })
     .await;
     assert_eq!(all.len(), 4, "each once: {all:?}");
+}
+
+/// Whom it counts as told, it has told: under an id of its own, or the mail of the first time would
+/// stand for this one.
+async fn a_replay_that_has_the_effects_again_tells_again(stage: &Stage) {
+    let campaign = stage.campaign(&[("position_update_threshold", 100)]).await;
+    let users = four_users(stage, &campaign, 1).await;
+    let forgotten =
+        format!("UPDATE waitlist_users SET told_position = 9 WHERE id = '{}'", users[0]);
+    stage.execute(forgotten.clone()).await;
+    stage.enqueue(JOB, &json!({"campaign_id": campaign, "user_ids": [users[0]]})).await;
+    let until_told = async |times: usize| {
+        until("the mail is in Kafka", SOON, async || {
+            (told(stage, &campaign).await.len() == times).then_some(())
+        })
+        .await;
+    };
+    until_told(1).await;
+    stage.execute(forgotten).await;
+    let replay = json!({"topic": JOB, "from": "earliest", "effects": "again", "key": campaign});
+    let answer = stage.jobgate.post("/admin/replays", &replay).await;
+    assert!(answer.status.is_success(), "{answer:?}");
+    until_told(2).await;
 }
 
 /// More than one run tells: the run asks for another one.

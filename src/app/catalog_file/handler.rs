@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use url::Url;
-
 use super::bounds;
 use super::fields::Fields;
+use crate::outbound::{InvalidUrl, TargetUrl};
 use crate::push::PushSettings;
 
 /// How long an answer may take unless the file says so: as long as a load balancer in front of
@@ -50,18 +49,9 @@ fn is_variable(name: &str) -> bool {
 }
 
 /// Reasons never repeat the text, which may hold a password.
-fn address(text: &str) -> Result<Url, &'static str> {
-    let url = Url::parse(text)
-        .map_err(|_| "must be an address such as \"http://127.0.0.1:9000/render\"")?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err("must begin with http:// or https://");
+fn address(text: &str) -> Result<TargetUrl, String> {
+    if text.contains('#') {
+        return Err("must have no fragment (#..): it is never sent".to_owned());
     }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must hold no user and no password: let the service check the signature \
-                    (secret_env)");
-    }
-    if url.fragment().is_some() {
-        return Err("must have no fragment (#..): it is never sent");
-    }
-    Ok(url)
+    text.parse().map_err(|reason: InvalidUrl| reason.to_string())
 }

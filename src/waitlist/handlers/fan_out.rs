@@ -43,7 +43,8 @@ impl FanOut {
 
     /// Asks for a job of this type as part of what a job does. Its id is the `UUIDv5` (RFC 9562)
     /// of `{type}/{key}` in the namespace of the cause's id: a cause that comes twice asks for
-    /// the same job. A trace goes on in it.
+    /// the same job. A replay that has the effects again asks for them again, under ids of its own.
+    /// A trace goes on in it.
     pub(super) async fn ask(
         &self,
         effect: &mut Effect,
@@ -51,7 +52,7 @@ impl FanOut {
         type_name: &str,
         payload: &impl Serialize,
     ) -> Result<(), Outcome> {
-        let mut record = self.record(cause.id, type_name, payload)?;
+        let mut record = self.record(self.namespace_of(cause), type_name, payload)?;
         for name in [header::TRACEPARENT, header::TRACESTATE] {
             if let Some(value) = cause.record.headers.text(name) {
                 record.headers.push(name, value.as_bytes());
@@ -79,6 +80,14 @@ impl FanOut {
             priority: None,
         };
         self.ask(effect, cause, &kind.job_type(), &email).await
+    }
+
+    fn namespace_of(&self, cause: &Job) -> Uuid {
+        let of_type = self.catalog.by_name(&cause.type_name);
+        if of_type.is_none_or(|of_type| of_type.group == *cause.scope) {
+            return cause.id;
+        }
+        Uuid::new_v5(&cause.id, cause.scope.as_bytes())
     }
 
     /// A job of this type, due now.

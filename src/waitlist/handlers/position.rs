@@ -3,7 +3,8 @@
 //!
 //! One run does for all jobs of a campaign that wait: it claims all of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -12,7 +13,7 @@ use uuid::Uuid;
 
 use super::database_away;
 use super::fan_out::FanOut;
-use crate::domain::handler::{Handler, Job, Outcome};
+use crate::domain::handler::{Failure, Handler, Job, Later, Outcome};
 use crate::store::{Effect, MovedUser, Store};
 use crate::waitlist::email::EmailKind;
 use crate::waitlist::position::{PositionRecalculation, USERS_MAX};
@@ -24,11 +25,28 @@ const MERGED_MAX: usize = 1_000;
 const TOLD_MAX: usize = 5_000;
 /// How long a run may take: longer than its longest statement.
 const RUN_MAX: Duration = Duration::from_mins(4);
+/// A run that takes this long keeps others waiting.
+const LONG_RUN_MS: i64 = 1_000;
+/// After it the campaign is left alone for so many times as long: a long list is being worked out
+/// for a fifth of the time at most.
+const REST_FACTOR: i64 = 4;
+/// But no longer than this: a place is never much older than a run and a minute.
+const REST_MAX_MS: i64 = 60_000;
 
 /// Works out places.
 pub(super) struct Recalculate {
     store: Store,
     fan_out: FanOut,
+    /// The last long run of each campaign that had one lately.
+    long_runs: Mutex<HashMap<Uuid, LongRun>>,
+}
+
+/// A run that has kept others waiting: whoever changes a row that it has written waits for it. How
+/// many it tells does not count: another run tells those that are left, and writes no place.
+#[derive(Debug, Clone, Copy)]
+struct LongRun {
+    ended_ms: i64,
+    took_ms: i64,
 }
 
 /// What a job asks for.
@@ -36,7 +54,25 @@ type Asked<'a> = (&'a Job, PositionRecalculation);
 
 impl Recalculate {
     pub(super) fn new(store: &Store, fan_out: &FanOut) -> Self {
-        Self { store: store.clone(), fan_out: fan_out.clone() }
+        let long_runs = Mutex::default();
+        Self { store: store.clone(), fan_out: fan_out.clone(), long_runs }
+    }
+
+    /// How long a campaign is left alone after a long run. What comes meanwhile shares the next.
+    fn rest_of(&self, campaign_id: Uuid) -> Option<Duration> {
+        let mut runs = self.long_runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let now_ms = self.fan_out.now_ms();
+        runs.retain(|_, run| run.rest_ms(now_ms).is_some());
+        let rest_ms = runs.get(&campaign_id)?.rest_ms(now_ms)?;
+        u64::try_from(rest_ms).ok().map(Duration::from_millis)
+    }
+
+    fn has_run(&self, campaign_id: Uuid, took_ms: i64) {
+        if took_ms >= LONG_RUN_MS {
+            let run = LongRun { ended_ms: self.fan_out.now_ms(), took_ms };
+            let mut runs = self.long_runs.lock().unwrap_or_else(PoisonError::into_inner);
+            runs.insert(campaign_id, run);
+        }
     }
 
     /// One run for jobs of one campaign. Returns those that it has claimed; nobody had the others'
@@ -48,6 +84,11 @@ impl Recalculate {
     ) -> Result<Vec<Uuid>, Outcome> {
         let ids: Vec<Uuid> = asked.iter().map(|(job, _)| job.id).collect();
         let Some((first, _)) = asked.first() else { return Ok(Vec::new()) };
+        if let Some(after) = self.rest_of(campaign_id) {
+            let message = "the campaign's positions were worked out just now, which took long";
+            let failure = Failure::new("resting", message);
+            return Err(Outcome::Later(Later { failure, after, spends_attempt: false }));
+        }
         let now_ms = self.fan_out.now_ms();
         let begun = self.store.effect_of(&first.scope, &ids, now_ms).await;
         let (mut effect, claimed) = begun.map_err(database_away)?;
@@ -55,8 +96,10 @@ impl Recalculate {
         let Some((cause, _)) = claimed_ones().next() else { return Ok(claimed) };
         let users = everybody_of(claimed_ones().map(|(_, asked)| asked));
         let changed = effect.recalculate_positions(campaign_id).await.map_err(database_away)?;
+        let took_ms = self.fan_out.now_ms().saturating_sub(now_ms);
         let told = self.tell(&mut effect, cause, (campaign_id, users.as_deref())).await?;
         effect.commit().await.map_err(database_away)?;
+        self.has_run(campaign_id, took_ms);
         let jobs = claimed.len();
         tracing::debug!(campaign.id = %campaign_id, jobs, changed, told, "positions");
         Ok(claimed)
@@ -152,6 +195,15 @@ impl Handler for Recalculate {
     }
 }
 
+impl LongRun {
+    /// What is left of the rest after it.
+    fn rest_ms(&self, now_ms: i64) -> Option<i64> {
+        let rest_ms = self.took_ms.saturating_mul(REST_FACTOR).min(REST_MAX_MS);
+        let left_ms = self.ended_ms.saturating_add(rest_ms).saturating_sub(now_ms);
+        (left_ms > 0).then_some(left_ms)
+    }
+}
+
 /// Whom several jobs want to be told: everybody, if one of them does, or if they name more than
 /// one job could.
 fn everybody_of<'a>(asked: impl Iterator<Item = &'a PositionRecalculation>) -> Option<Vec<Uuid>> {
@@ -184,5 +236,14 @@ mod tests {
         let many: Vec<u128> = (0..=USERS_MAX as u128).collect();
         assert_eq!(everybody_of([asked(Some(many))].iter()), None, "more than a job may name");
         assert_eq!(everybody_of([asked(Some(vec![]))].iter()), Some(vec![]), "nobody");
+    }
+
+    #[test]
+    fn a_long_run_is_followed_by_a_rest_of_a_minute_at_most() {
+        let run = |took_ms| LongRun { ended_ms: 100_000, took_ms };
+        assert_eq!(run(2_000).rest_ms(100_000), Some(8_000));
+        assert_eq!(run(2_000).rest_ms(107_999), Some(1));
+        assert_eq!(run(2_000).rest_ms(108_000), None);
+        assert_eq!(run(200_000).rest_ms(100_000), Some(60_000));
     }
 }
