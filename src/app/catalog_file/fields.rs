@@ -130,8 +130,7 @@ impl<'d> Fields<'d> {
             return None;
         };
         if !range.contains(&duration) {
-            let [least, most] =
-                [range.start(), range.end()].map(|end| humantime::format_duration(*end));
+            let [least, most] = [range.start(), range.end()].map(|end| written(*end));
             self.fault(field, format_args!("must be from {least} to {most}, not {}", quoted(text)));
             return None;
         }
@@ -160,6 +159,18 @@ pub(super) fn not_known(name: &str, known: &[&str]) -> String {
     match nearest(name, known.iter().copied()) {
         Some(meant) => format!("is not known here; did you mean {meant}?"),
         None => format!("is not known here; there are: {}", known.join(", ")),
+    }
+}
+
+/// A span of time as a person would write it into the file.
+pub(super) fn written(time: Duration) -> String {
+    const UNITS: [(&str, u128); 4] =
+        [("d", 24 * 3_600_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
+    let millis = time.as_millis();
+    let fits = |(_, unit): &(&str, u128)| millis.is_multiple_of(*unit);
+    match UNITS.into_iter().find(fits) {
+        Some((name, unit)) => format!("{}{name}", millis / unit),
+        None => format!("{millis}ms"),
     }
 }
 

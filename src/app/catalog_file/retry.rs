@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::bounds;
-use super::fields::Fields;
+use super::fields::{Fields, written};
 use crate::domain::fault::quoted;
 use crate::domain::retry::{Order, RetryPolicy};
 
@@ -53,7 +53,7 @@ impl RetryChanges {
             quarantine: self.quarantine.unwrap_or(to.quarantine),
         };
         if policy.first > policy.longest {
-            let [first, longest] = [policy.first, policy.longest].map(humantime::format_duration);
+            let [first, longest] = [policy.first, policy.longest].map(written);
             let detail = format!("has a first wait of {first}, above its longest, {longest}");
             fields.fault("retry", detail);
         }

@@ -177,8 +177,8 @@ fn each_fault_is_said_with_what_to_do() {
         ("partitions = 1.5", "not a fraction"),
         ("retention = \"7 fortnights\"", "retention must be a time such as"),
         ("retention = 7", "retention must be a time in quotes such as \"30s\", not a number"),
-        ("retention = \"1s\"", "retention must be from 1h to 1year"),
-        ("retention = \"400d\"", "retention must be from 1h to 1year"),
+        ("retention = \"1s\"", "retention must be from 1h to 365d"),
+        ("retention = \"400d\"", "retention must be from 1h to 365d"),
         ("critical = \"yes\"", "critical must be true or false, not a text"),
         ("key = \"fixed\"", "key cannot be read: the key \"fixed\" names no field"),
         (
@@ -186,7 +186,7 @@ fn each_fault_is_said_with_what_to_do() {
             "key is made of \"accountid\", which the schema does not require",
         ),
         ("key = \"{note}\"", "key is made of \"note\", which the schema does not require"),
-        ("key = \"{account_id as unix seconds}\"", "which is not a string of the format date-time"),
+        ("key = \"{account_id as unix seconds}\"", "/account_id must be an RFC 3339 time"),
         ("schema = \"schemas/none.json\"", "schema cannot be read from schemas/none.json: No such"),
         ("schema = \"schemas/broken.json\"", "schema is not JSON: schemas/broken.json"),
         ("schema = \"schemas/remote.json\"", "refers to something outside itself"),
@@ -201,7 +201,7 @@ fn each_fault_is_said_with_what_to_do() {
             "retry.order must be \"strict\" or \"relaxed\", not \"random\"",
         ),
         ("retry = { first = \"1h\" }", "retry has a first wait of 1h, above its longest, 30s"),
-        ("retry = { longest = \"2d\" }", "retry.longest must be from 1ms to 1day"),
+        ("retry = { longest = \"2d\" }", "retry.longest must be from 1ms to 1d"),
         (
             "retry = { order = \"relaxed\", quarantine = true }",
             "retry cannot quarantine keys of a relaxed order",
