@@ -224,3 +224,7 @@ impl fmt::Display for DnsServer {
         self.0.fmt(f)
     }
 }
+
+#[cfg(test)]
+#[path = "dns_test.rs"]
+mod tests;
