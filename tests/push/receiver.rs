@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 /// How a request is answered.
 #[derive(Debug, Clone, Copy)]
@@ -82,27 +83,31 @@ pub(crate) struct Receiver {
     pub(crate) address: SocketAddr,
     service: Service,
     tasks: JoinSet<()>,
+    stop: CancellationToken,
 }
 
 impl Receiver {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
-        let mut receiver = Self { address, service: Service::default(), tasks: JoinSet::new() };
+        let (service, stop) = (Service::default(), CancellationToken::new());
+        let mut receiver = Self { address, service, tasks: JoinSet::new(), stop };
         receiver.serve(listener);
         receiver
     }
 
     fn serve(&mut self, listener: TcpListener) {
         let router = Router::new().fallback(answer).with_state(self.service.clone());
-        self.tasks.spawn(async move { axum::serve(listener, router).await.expect("it serves") });
+        self.stop = CancellationToken::new();
+        let stopped = self.stop.clone().cancelled_owned();
+        let serve = axum::serve(listener, router).with_graceful_shutdown(stopped);
+        self.tasks.spawn(async move { serve.await.expect("it serves") });
     }
 
-    /// Goes away: further connections are refused, and those that are open end.
+    /// Goes away: connections that are open end, and further ones are refused.
     pub(crate) async fn stop(&mut self) {
-        self.tasks.shutdown().await;
-        // Connections are tasks of their own: they end with their next request.
-        self.service.seen.lock().expect("no panic").replies.clear();
+        self.stop.cancel();
+        self.tasks.join_next().await;
     }
 
     /// Comes back where it was.
