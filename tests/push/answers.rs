@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use rdkafka::config::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::Value;
 
-use crate::harness::{Jobgate, until};
+use crate::harness::{Jobgate, until, uuid};
 use crate::receiver::Reply::{self, After, Body, Dated, Hang, Slow, Status};
 use crate::receiver::{Receiver, Request, now_s};
 use crate::stage::{CatalogFile, SOON, dead_letter, enqueue, job, letters, until_state};
@@ -123,16 +126,23 @@ async fn each_answer_has_its_outcome() {
 async fn a_job_is_told_by_its_headers(receiver: &Receiver, jobgate: &Jobgate) {
     let body = "{ \"number\": 7,\n\t\"account_id\": \"ac me/é\" }";
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    let request = jobgate
-        .client()
-        .post(jobgate.url("/jobs/t.signed"))
-        .header("content-type", "application/json")
-        .header("traceparent", trace)
-        .header("tracestate", "a=1")
-        .body(body);
-    let answer = jobgate.send(request).await;
-    assert_eq!(answer.status, 202, "{}", answer.text);
-    let id = answer.json()["id"].as_str().expect("an id").to_owned();
+    // A Kafka client writes it: such a record may bear a trace.
+    let id = uuid();
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", jobgate.brokers())
+        .create()
+        .expect("a producer");
+    let header = |key, value| Header { key, value: Some(value) };
+    let headers = OwnedHeaders::new()
+        .insert(header("message_id", id.as_str()))
+        .insert(header("traceparent", trace))
+        .insert(header("tracestate", "a=1"));
+    let record = BaseRecord::to("t.signed").key("ac me/é").payload(body).headers(headers);
+    producer.send(record).expect("it is taken");
+    tokio::task::spawn_blocking(move || producer.flush(SOON))
+        .await
+        .expect("a thread")
+        .expect("ack");
     until_state(jobgate, &id, "succeeded").await;
     let requests = receiver.of(&id);
     let [request] = &requests[..] else { panic!("one request: {requests:?}") };

@@ -15,7 +15,7 @@ async fn after_a_kill_the_same_idempotency_key_comes_again() {
     );
     let file = CatalogFile::new(&job("t.killed", "", &handler));
     let mut jobgate = file.start().await;
-    receiver.reply("/killed", &[Reply::Hold]);
+    receiver.reply("/killed", &[Reply::Hang]);
     let mut ids = Vec::new();
     for number in 0..JOBS {
         ids.push(enqueue(&jobgate, "t.killed", &format!("account-{number}"), number).await);

@@ -12,7 +12,6 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -31,8 +30,6 @@ pub(crate) enum Reply {
     Slow(u16, Duration),
     /// Not at all: the connection stays open.
     Hang,
-    /// Not at all until the test lets it, then 200.
-    Hold,
 }
 
 /// A request as it came.
@@ -75,7 +72,6 @@ struct Seen {
 #[derive(Clone, Default)]
 struct Service {
     seen: Arc<Mutex<Seen>>,
-    let_go: Arc<Notify>,
 }
 
 /// A service that can go away and come back at the same address.
@@ -128,11 +124,6 @@ impl Receiver {
         self.seen().replies.insert(to.to_owned(), replies.to_vec());
     }
 
-    /// Lets whatever is held go.
-    pub(crate) fn let_go(&self) {
-        self.service.let_go.notify_waiters();
-    }
-
     /// The requests so far, in their order.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.seen().requests.clone()
@@ -160,7 +151,6 @@ async fn answer(
     body: Bytes,
 ) -> Response {
     let request = Request { path: uri.path().to_owned(), headers, body, at: Instant::now() };
-    let let_go = service.let_go.notified();
     let reply = {
         let mut seen = service.seen.lock().expect("no panic");
         let id = request.id().to_owned();
@@ -189,10 +179,6 @@ async fn answer(
             status(code).into_response()
         }
         Reply::Hang => std::future::pending().await,
-        Reply::Hold => {
-            let_go.await;
-            status(200).into_response()
-        }
     }
 }
 
