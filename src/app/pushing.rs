@@ -10,7 +10,7 @@ use super::settings::Settings;
 use crate::domain::clock::SharedClock;
 use crate::domain::handler::Handler;
 use crate::outbound::{Client, ClientSettings, Dns, Reach, Secret, Signer};
-use crate::push::Push;
+use crate::push::{Push, PushSettings};
 use crate::worker::Handlers;
 
 /// What a person does to get a secret.
@@ -35,10 +35,11 @@ pub(super) fn handlers(
         agent: concat!("jobgate/", env!("CARGO_PKG_VERSION")).to_owned(),
     });
     let client = client.context("what pushes jobs to services")?;
-    let handler = |(name, push)| -> (String, Arc<dyn Handler>) {
+    let handler = |(name, push): (&String, &PushSettings)| -> (String, Arc<dyn Handler>) {
         let signer = secrets.remove(name).map(|secret| Signer::new([secret]));
-        let push = Push::new(push, signer, client.clone(), Arc::clone(clock));
-        (String::clone(name), Arc::new(push))
+        let group = types.catalog.by_name(name).map_or("", |found| found.group.as_str());
+        let push = Push::new(push, group, signer, client.clone(), Arc::clone(clock));
+        (name.clone(), Arc::new(push))
     };
     Ok(types.pushed.iter().map(handler).collect())
 }

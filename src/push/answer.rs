@@ -32,7 +32,7 @@ impl Answer {
         let failure = || self.failure();
         Verdict::Ends(match self.status {
             200..=299 => Outcome::Done,
-            409 => return Verdict::StillRunning(failure()),
+            409 => return Verdict::StillRunning(failure().retry_after(self.retry_after)),
             429 | 503 => Outcome::Unavailable(failure().retry_after(self.retry_after)),
             // Mostly a matter of settings or of the moment, which somebody mends.
             401 | 403 | 404 | 408 | 425 | 500.. => Outcome::Retry(failure()),

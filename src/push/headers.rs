@@ -9,12 +9,12 @@ use crate::domain::record::header;
 /// its own is percent-encoded.
 const KEY: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'"').add(b',').add(b';').add(b'\\');
 
-/// The headers of an attempt, in the order of docs/push.md.
-pub(super) fn of(job: &Job) -> Vec<(&'static str, String)> {
+/// The headers of an attempt at an effect, in the order of docs/push.md.
+pub(super) fn of(job: &Job, effect: &str) -> Vec<(&'static str, String)> {
     let mut headers = vec![
         ("content-type", "application/json".to_owned()),
         // A string of structured fields, as draft-ietf-httpapi-idempotency-key-header has it.
-        ("idempotency-key", format!("\"{}\"", job.id)),
+        ("idempotency-key", format!("\"{effect}\"")),
         ("jobgate-job-type", job.type_name.to_string()),
         ("jobgate-attempt", job.attempt.to_string()),
     ];
@@ -56,7 +56,7 @@ mod tests {
             broken_headers: None,
             timestamp_ms: None,
         };
-        of(&Job {
+        let job = Job {
             id: Uuid::from_u128(7),
             type_name: "invoice.render".into(),
             scope: "invoice-workers".into(),
@@ -64,7 +64,8 @@ mod tests {
             payload: Value::Null,
             record: Arc::new(record),
             end: AttemptEnd::default(),
-        })
+        };
+        of(&job, "7/replay")
     }
 
     #[test]
@@ -73,7 +74,7 @@ mod tests {
         let headers = headers_of(Some("acme_7/é \n%".as_bytes()), trace);
         let expected = [
             ("content-type", "application/json"),
-            ("idempotency-key", "\"00000000-0000-0000-0000-000000000007\""),
+            ("idempotency-key", "\"7/replay\""),
             ("jobgate-job-type", "invoice.render"),
             ("jobgate-attempt", "3"),
             ("jobgate-key", "acme_7/%C3%A9%20%0A%25"),

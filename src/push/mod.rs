@@ -9,6 +9,7 @@ mod headers;
 mod still_running;
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -38,6 +39,8 @@ pub struct PushSettings {
 
 /// Runs the jobs of a type by pushing them.
 pub struct Push {
+    /// The type's own group, where effects are had once.
+    group: Arc<str>,
     url: TargetUrl,
     timeout: Duration,
     signer: Option<Signer>,
@@ -47,15 +50,28 @@ pub struct Push {
 }
 
 impl Push {
-    /// Pushes over this client, which may reach whatever the operator has named.
+    /// Pushes the jobs of a group over this client, which may reach whatever the operator has
+    /// named.
     pub fn new(
         settings: &PushSettings,
+        group: &str,
         signer: Option<Signer>,
         client: Client,
         clock: SharedClock,
     ) -> Self {
         let PushSettings { url, timeout, .. } = settings.clone();
-        Self { url, timeout, signer, client, clock, still_running: StillRunning::default() }
+        let (group, still_running) = (group.into(), StillRunning::default());
+        Self { group, url, timeout, signer, client, clock, still_running }
+    }
+
+    /// What the effect is known by: the job's id, or, in a replay that asks for the effects again,
+    /// one more effect of that job.
+    fn effect_of(&self, job: &Job) -> String {
+        if job.scope == self.group {
+            job.id.to_string()
+        } else {
+            format!("{}/{}", job.id, job.scope)
+        }
     }
 
     async fn push(&self, job: &Job) -> Outcome {
@@ -64,10 +80,12 @@ impl Push {
             Err(error) => Verdict::Ends(without_answer(&error)),
         };
         match verdict {
-            Verdict::StillRunning(failure) => match self.still_running.again(job.id) {
-                Some(after) => Outcome::Later(Later { failure, after, spends_attempt: false }),
-                None => Outcome::Retry(failure),
-            },
+            Verdict::StillRunning(failure) => {
+                match self.still_running.again(job.id, failure.retry_after) {
+                    Some(after) => Outcome::Later(Later { failure, after, spends_attempt: false }),
+                    None => Outcome::Retry(failure),
+                }
+            }
             Verdict::Ends(outcome) => {
                 self.still_running.no_more(job.id);
                 outcome
@@ -78,11 +96,12 @@ impl Push {
     async fn send(&self, job: &Job) -> Result<Answer, SendError> {
         // A record without a value never gets here.
         let body = job.record.value.as_deref().unwrap_or_default();
-        let mut headers = headers::of(job);
+        let effect = self.effect_of(job);
+        let mut headers = headers::of(job, &effect);
         if let Some(signer) = &self.signer {
-            let (id, timestamp_s) = (job.id.to_string(), self.clock.now_ms().div_euclid(1_000));
-            let signature = signer.sign(&id, timestamp_s, body);
-            headers.push((header::ID, id));
+            let timestamp_s = self.clock.now_ms().div_euclid(1_000);
+            let signature = signer.sign(&effect, timestamp_s, body);
+            headers.push((header::ID, effect));
             headers.push((header::TIMESTAMP, timestamp_s.to_string()));
             headers.push((header::SIGNATURE, signature));
         }

@@ -113,8 +113,8 @@ async fn a_built_in_type_is_pushed(receiver: &Receiver, jobgate: &Jobgate) {
 }
 
 async fn it_has_dead_letters_and_replays(receiver: &Receiver, jobgate: &Jobgate) {
-    let bad = enqueue(jobgate, "t.render", "acme", 1).await;
-    until_state(jobgate, &bad, "succeeded").await;
+    let good = enqueue(jobgate, "t.render", "acme", 1).await;
+    until_state(jobgate, &good, "succeeded").await;
     receiver.reply("/render", &[Reply::Body(422, "no")]);
     let bad = enqueue(jobgate, "t.render", "acme", 2).await;
     let letter = dead_letter(jobgate, &bad).await;
@@ -131,19 +131,27 @@ async fn it_has_dead_letters_and_replays(receiver: &Receiver, jobgate: &Jobgate)
     })
     .await;
 
-    let before = receiver.on("/render").len();
-    let asked = json!({"topic": "t.render", "from": "earliest"});
-    let replay = jobgate.post("/admin/replays", &asked).await;
-    let id = replay.json()["id"].as_str().unwrap_or_else(|| panic!("{}", replay.text)).to_owned();
-    let ended = until("the replay has ended", SOON, async || {
-        let replay = jobgate.get(&format!("/admin/replays/{id}")).await.json();
-        (replay["state"] == "done"
-            || replay["state"] == "succeeded"
-            || replay["state"] == "completed")
-            .then_some(replay)
-    })
-    .await;
-    assert!(receiver.on("/render").len() > before, "a topic replay pushes again: {ended}");
+    // A replay pushes again, and whoever has done a job knows it by its key; one that asks for the
+    // effects again has keys of its own.
+    for effects in ["once", "again"] {
+        let before = receiver.requests().len();
+        let asked = json!({"topic": "t.render", "from": "earliest", "effects": effects});
+        let replay = jobgate.post("/admin/replays", &asked).await;
+        let id =
+            replay.json()["id"].as_str().unwrap_or_else(|| panic!("{}", replay.text)).to_owned();
+        until("the replay has ended", SOON, async || {
+            let replay = jobgate.get(&format!("/admin/replays/{id}")).await.json();
+            (replay["state"] == "completed").then_some(())
+        })
+        .await;
+        let requests = receiver.requests().split_off(before);
+        let keys: Vec<String> = requests.iter().map(|request| request.id().to_owned()).collect();
+        let expected = [&good, &bad, &bad].map(|job| match effects {
+            "once" => job.clone(),
+            _ => format!("{job}/{id}"),
+        });
+        assert_eq!(keys, expected, "{effects}");
+    }
 }
 
 async fn it_has_quarantines(receiver: &Receiver, jobgate: &Jobgate) {

@@ -197,6 +197,13 @@ async fn a_receiver_does_each_job_once(example: Example) {
     let letter = dead_letter(&jobgate, &refused).await;
     assert!(letter["error"].to_string().contains("an invoice needs a line"), "{letter}");
 
+    // Mended, it comes under the same key, and what was refused must not stand in its way.
+    let place = format!("/admin/dlq/{}/{}", letter["partition"], letter["offset"]);
+    let fixed = json!({ "payload": invoice("none", 0) });
+    let replayed = jobgate.post(&format!("{place}/replay"), &fixed).await;
+    assert_eq!(replayed.json()["id"], refused.as_str(), "{}", replayed.text);
+    until("it is rendered", SOON, async || receiver.rendered().get(&refused).copied()).await;
+
     let before = receiver.rendered().len();
     let mut ids = Vec::new();
     for number in 0..4 {

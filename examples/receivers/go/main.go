@@ -76,6 +76,11 @@ func (jobs *Jobs) Once(key string, work func() (Answer, error)) Answer {
 	if err != nil {
 		return refused(http.StatusInternalServerError, err.Error())
 	}
+	if answer.status != http.StatusOK {
+		// What was refused is not remembered: an operator may mend the payload, which then comes
+		// under the same key.
+		return answer
+	}
 	jobs.lock.Lock()
 	defer jobs.lock.Unlock()
 	jobs.answers[key] = answer

@@ -54,7 +54,9 @@ async function once(key, work) {
   running.add(key);
   try {
     const answer = await work();
-    answers.set(key, answer);
+    // What was refused is not remembered: an operator may mend the payload, which then comes
+    // under the same key.
+    if (answer.status === 200) answers.set(key, answer);
     if (answers.size > KEYS_MAX) answers.delete(answers.keys().next().value);
     return answer;
   } finally {

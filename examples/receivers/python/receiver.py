@@ -77,7 +77,9 @@ class Jobs:
             # After an exception the next attempt begins anew.
             with self._lock:
                 self._running.discard(key)
-                if answer is not None:
+                # What was refused is not remembered: an operator may mend the payload, which
+                # then comes under the same key.
+                if answer is not None and answer[0] == 200:
                     self._answers[key] = answer
                     while len(self._answers) > KEYS_MAX:
                         self._answers.popitem(last=False)
