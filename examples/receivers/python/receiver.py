@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import json
 import os
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -137,10 +138,17 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *request: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # somebody hung up
+            super().handle_error(*request)
+
+
 def main() -> None:
     Handler.signatures = Signatures(os.environ.get("RENDER_SECRET", ""))
-    server = ThreadingHTTPServer(("127.0.0.1", int(os.environ.get("PORT", "9000"))), Handler)
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", int(os.environ.get("PORT", "9000"))), Handler)
     print(f"listening on http://127.0.0.1:{server.server_port}/render", flush=True)
     server.serve_forever()
 
