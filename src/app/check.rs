@@ -54,7 +54,7 @@ fn check_catalog(
         (Ok(_), Ok(_)) => report.ok("catalog", format!("{} types", types.catalog.iter().len())),
         (Err(error), _) => report.fault("catalog", error, "change the setting that it names"),
         (_, Err(error)) => {
-            report.fault("catalog", &error, "set the variable, or leave secret_env out")
+            report.fault("catalog", &error, "set the variable, or leave secret_env out");
         }
     }
     Some(types.catalog)

@@ -1,4 +1,4 @@
-//! HTTP push: makes any service a worker. A job is POSTed to its type's address, and the answer
+//! HTTP push: makes any service a worker. A job goes to the address of its type, and the answer
 //! says how it ended.
 //!
 //! Owns what is sent and what each answer means. Knows neither where types are declared nor the

@@ -33,7 +33,7 @@ struct Rendering {
     url: String,
     /// The lines that it has printed.
     lines: Arc<Mutex<Vec<String>>>,
-    _child: Child,
+    child: Child,
     _reader: JoinSet<()>,
 }
 
@@ -74,7 +74,7 @@ impl Rendering {
             lines.first()?.strip_prefix("listening on ").map(str::to_owned)
         })
         .await;
-        Self { url, lines, _child: child, _reader: reader }
+        Self { url, lines, child, _reader: reader }
     }
 
     /// How often each job was rendered, by its id.
@@ -107,7 +107,7 @@ impl Rendering {
 
 impl Drop for Rendering {
     fn drop(&mut self) {
-        let pid = self._child.id().and_then(|id| i32::try_from(id).ok());
+        let pid = self.child.id().and_then(|id| i32::try_from(id).ok());
         if let Some(group) = pid.and_then(rustix::process::Pid::from_raw) {
             rustix::process::kill_process_group(group, rustix::process::Signal::KILL).ok();
         }

@@ -4,8 +4,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, and its ledger is for a person to read"
+    reason = "a test fails by panicking"
 )]
 
 #[path = "../harness/mod.rs"]
