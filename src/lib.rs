@@ -13,6 +13,7 @@
 //! | 1 | [`outbound`] | the only home of reqwest and hickory: requests to others, the guard of their addresses, signatures, DNS |
 //! | 2 | [`operations`] | the use cases: enqueue, schedule, status, dead letters, replay, lag, stats, topics, audit |
 //! | 2 | [`waitlist`] | the built-in catalog: payload types and their handlers |
+//! | 2 | [`push`] | the handler that POSTs jobs to services in any language |
 //! | 3 | [`gateway`] | the only home of axum: the HTTP surface |
 //! | 3 | [`worker`] | the pool that runs the jobs; it never names the gateway, nor the gateway it |
 //! | 3 | [`demo`] | a day of a waitlist, sent to a running jobgate, and its sums; a client like any other |
@@ -30,6 +31,7 @@ pub mod kafka;
 pub mod mail;
 pub mod operations;
 pub mod outbound;
+pub mod push;
 pub mod store;
 pub mod telemetry;
 pub mod waitlist;

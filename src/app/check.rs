@@ -3,15 +3,17 @@
 //! directory is made, to know whether it can be.
 
 use std::fmt::Display;
+use std::sync::Arc;
 
 use super::parts;
 use super::quarantined;
 use super::settings::Settings;
+use super::{Types, pushing};
 use crate::domain::catalog::{Catalog, TopicSpec};
 use crate::kafka::{Admin, KafkaSettings, TopicReport};
 
 /// Checks each part and prints what it found. An error when there is a fault.
-pub(super) async fn check(settings: &Settings, catalog: &Catalog) -> anyhow::Result<()> {
+pub(super) async fn check(settings: &Settings, types: anyhow::Result<Types>) -> anyhow::Result<()> {
     let mut report = Report::default();
     match settings.check() {
         Ok(()) => report.ok("settings", "they go together"),
@@ -20,18 +22,42 @@ pub(super) async fn check(settings: &Settings, catalog: &Catalog) -> anyhow::Res
     for warning in settings.warnings().unwrap_or_default() {
         report.note("settings", warning.said, warning.remedy);
     }
-    match quarantined::read(&settings.quarantine, catalog) {
-        Ok(_) => report.ok("catalog", format!("{} types", catalog.iter().len())),
-        Err(error) => report.fault("catalog", &error, "change the setting that it names"),
-    }
-    match &settings.kafka_brokers {
-        None => report.ok("kafka", "a local one is run at the start"),
-        Some(brokers) => check_kafka(settings, brokers, catalog, &mut report).await,
+    let catalog = check_catalog(settings, types, &mut report);
+    match (&settings.kafka_brokers, catalog) {
+        (None, _) => report.ok("kafka", "a local one is run at the start"),
+        (Some(brokers), Some(catalog)) => {
+            check_kafka(settings, brokers, &catalog, &mut report).await;
+        }
+        // Which topics there should be is not known.
+        (Some(_), None) => {}
     }
     check_database(settings, &mut report).await;
     check_mail(settings, &mut report).await;
     anyhow::ensure!(report.faults == 0, "{} of the above must be mended", report.faults);
     Ok(())
+}
+
+fn check_catalog(
+    settings: &Settings,
+    types: anyhow::Result<Types>,
+    report: &mut Report,
+) -> Option<Arc<Catalog>> {
+    let types = match types {
+        Ok(types) => types,
+        Err(error) => {
+            report.fault("catalog", &error, "mend the file; docs/push.md shows one");
+            return None;
+        }
+    };
+    let read = quarantined::read(&settings.quarantine, &types.catalog);
+    match (&read, pushing::secrets(settings, &types)) {
+        (Ok(_), Ok(_)) => report.ok("catalog", format!("{} types", types.catalog.iter().len())),
+        (Err(error), _) => report.fault("catalog", error, "change the setting that it names"),
+        (_, Err(error)) => {
+            report.fault("catalog", &error, "set the variable, or leave secret_env out");
+        }
+    }
+    Some(types.catalog)
 }
 
 async fn check_kafka(settings: &Settings, brokers: &str, catalog: &Catalog, report: &mut Report) {

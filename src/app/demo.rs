@@ -9,11 +9,10 @@ use anyhow::Context as _;
 use clap::Args;
 use tokio::net::TcpStream;
 
-use super::serve;
 use super::settings::Settings;
 use super::tokens;
+use super::{Types, serve};
 use crate::demo::{Play, Stage, play};
-use crate::domain::catalog::Catalog;
 use crate::domain::clock::SystemClock;
 
 /// The receivers of the demo's webhooks are on this machine.
@@ -45,7 +44,7 @@ pub(super) struct DemoRequest {
 pub(super) async fn demo(
     mut settings: Settings,
     request: &DemoRequest,
-    catalog: Arc<Catalog>,
+    types: Types,
 ) -> anyhow::Result<()> {
     anyhow::ensure!(
         settings.smtp_url()?.is_none(),
@@ -58,7 +57,7 @@ pub(super) async fn demo(
     }
     // What a customer's URL must not lead to as a rule.
     settings.webhook_allow_nets.push(THIS_MACHINE.parse()?);
-    let mut serving = pin!(serve::serve(settings.clone(), catalog));
+    let mut serving = pin!(serve::serve(settings.clone(), types));
     let playing = async {
         let begun = tokio::time::Instant::now();
         while !serves(&settings).await {

@@ -3,12 +3,14 @@
 //! [`main`] reads top-down: the command line, then either something to print or a service to
 //! [run](serve).
 
+mod catalog_file;
 mod check;
 mod cluster;
 mod demo;
 mod job_limits;
 mod operating;
 mod parts;
+mod pushing;
 mod quarantined;
 mod serve;
 mod settings;
@@ -17,6 +19,7 @@ mod stop;
 mod tokens;
 mod welcome;
 
+use std::collections::HashMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -24,7 +27,9 @@ use anyhow::Context as _;
 use clap::Parser as _;
 
 use crate::domain::catalog::Catalog;
+use crate::push::PushSettings;
 use crate::{gateway, telemetry, waitlist};
+use catalog_file::Declared;
 use settings::{Command, Settings};
 
 /// Runs what the command line says.
@@ -44,22 +49,29 @@ pub fn main() -> ExitCode {
 }
 
 fn run(settings: Settings) -> anyhow::Result<()> {
-    let catalog = Arc::new(catalog(&settings.dlq_topic)?);
     match &settings.command {
-        Some(Command::Openapi) => print_openapi(&catalog),
+        Some(Command::Openapi) => print_openapi(&types(&settings)?.catalog),
         Some(Command::Token(request)) => tokens::print(request, &settings.tokens),
-        Some(Command::Check) => block_on(check::check(&settings, &catalog)),
+        Some(Command::Check) => block_on(check::check(&settings, types(&settings))),
         Some(Command::Demo(request)) => {
+            let (types, request) = (types(&settings)?, request.clone());
             // The progress of the demo is what there is to see.
             telemetry::start_quietly().context("the logs cannot be started")?;
-            let request = request.clone();
-            block_on(demo::demo(settings, &request, catalog))
+            block_on(demo::demo(settings, &request, types))
         }
         None | Some(Command::Serve) => {
+            let types = types(&settings)?;
             telemetry::start().context("the logs cannot be started")?;
-            block_on(serve::serve(settings, catalog))
+            block_on(serve::serve(settings, types))
         }
     }
+}
+
+/// Every type there is, and which of them are pushed to a service.
+struct Types {
+    catalog: Arc<Catalog>,
+    /// By the name of the type.
+    pushed: HashMap<String, PushSettings>,
 }
 
 fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
@@ -73,12 +85,17 @@ fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()
     result
 }
 
-/// The built-in catalog, with the settings that change it.
-fn catalog(dlq_topic: &str) -> anyhow::Result<Catalog> {
+/// The built-in catalog and the file's, with the settings that change them.
+fn types(settings: &Settings) -> anyhow::Result<Types> {
     let types = waitlist::catalog().context("the built-in catalog")?;
     let mut dead_letters = waitlist::dead_letters();
-    dlq_topic.clone_into(&mut dead_letters.name);
-    Catalog::new(types, dead_letters).context("the catalog")
+    settings.dlq_topic.clone_into(&mut dead_letters.name);
+    let Declared { types, pushed } = match &settings.catalog {
+        Some(path) => catalog_file::read(path, types, &dead_letters)?,
+        None => Declared { types, pushed: HashMap::new() },
+    };
+    let catalog = Arc::new(Catalog::new(types, dead_letters).context("the catalog")?);
+    Ok(Types { catalog, pushed })
 }
 
 #[expect(clippy::print_stdout, reason = "the document is what the command is for")]

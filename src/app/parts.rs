@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use super::operating::{Operated, Operating, SnapshotSource};
 use super::settings::Settings;
 use super::stop::Stop;
-use super::{job_limits, quarantined};
+use super::{Types, job_limits, pushing, quarantined};
 use crate::auth::Verifier;
 use crate::domain::catalog::Catalog;
 use crate::domain::clock::{SharedClock, SystemClock};
@@ -62,6 +62,8 @@ pub(super) struct Parts {
     started_at_ms: i64,
     /// The `producer` header of what this process asks for itself.
     producer_name: Arc<str>,
+    /// What pushes jobs to services of one's own.
+    pushed: Handlers,
     /// What checks tokens, if there is a key to check them with.
     pub(super) verifier: Option<Arc<Verifier>>,
 }
@@ -70,12 +72,14 @@ impl Parts {
     /// Opens the database and the clients of Kafka.
     pub(super) async fn open(
         settings: &Settings,
-        catalog: Arc<Catalog>,
+        types: Types,
         kafka: KafkaSettings,
     ) -> anyhow::Result<Self> {
+        let clock: SharedClock = Arc::new(SystemClock);
+        let pushed = pushing::handlers(settings, &types, &clock)?;
+        let Types { catalog, .. } = types;
         let limits = Arc::new(job_limits::read(&settings.job_limits, &catalog)?);
         let quarantine = quarantined::read(&settings.quarantine, &catalog)?;
-        let clock: SharedClock = Arc::new(SystemClock);
         let mailer = Arc::new(mailer(settings)?);
         let webhook_client = webhook_client(settings)?;
         let verifier = settings.tokens.verifier(Arc::clone(&clock))?.map(Arc::new);
@@ -124,6 +128,7 @@ impl Parts {
             limits,
             started_at_ms,
             producer_name: settings.producer.as_str().into(),
+            pushed,
             verifier,
         })
     }
@@ -196,7 +201,11 @@ impl Parts {
     }
 
     fn handlers(&self) -> Handlers {
-        waitlist::handlers(&self.waitlist_parts())
+        let mut handlers = waitlist::handlers(&self.waitlist_parts());
+        // A service of one's own takes the place of a built-in handler.
+        let pushed = self.pushed.iter().map(|(name, push)| (name.clone(), Arc::clone(push)));
+        handlers.extend(pushed);
+        handlers
     }
 
     fn waitlist_parts(&self) -> waitlist::Parts {

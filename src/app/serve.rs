@@ -14,9 +14,8 @@ use super::quarantined;
 use super::settings::Settings;
 use super::signals::Signals;
 use super::stop::Stop;
-use super::welcome;
+use super::{Types, pushing, welcome};
 use crate::auth::Verifier;
-use crate::domain::catalog::Catalog;
 use crate::domain::clock::SystemClock;
 use crate::gateway::{self, Readiness};
 use crate::worker::RunningPool;
@@ -37,23 +36,20 @@ const FLUSH: Duration = Duration::from_secs(2);
 
 /// Serves until SIGTERM or Ctrl-C, then drains, flushes, commits and closes within 25 s. A
 /// second signal ends it at once.
-pub(super) async fn serve(settings: Settings, catalog: Arc<Catalog>) -> anyhow::Result<()> {
+pub(super) async fn serve(settings: Settings, types: Types) -> anyhow::Result<()> {
     let signals = Signals::listen()?;
     settings.check()?;
     // Before anything is started.
-    quarantined::read(&settings.quarantine, &catalog)?;
+    quarantined::read(&settings.quarantine, &types.catalog)?;
+    pushing::secrets(&settings, &types)?;
     log_settings(&settings)?;
     tokio::select! {
-        result = start_and_serve(&settings, catalog, signals.stop) => result,
+        result = start_and_serve(&settings, types, signals.stop) => result,
         () = signals.second.cancelled() => anyhow::bail!("stopped at once by a second signal"),
     }
 }
 
-async fn start_and_serve(
-    settings: &Settings,
-    catalog: Arc<Catalog>,
-    stop: Stop,
-) -> anyhow::Result<()> {
+async fn start_and_serve(settings: &Settings, types: Types, stop: Stop) -> anyhow::Result<()> {
     // The address first: a second jobgate by mistake must not touch anything.
     let listener = TcpListener::bind(settings.listen)
         .await
@@ -64,7 +60,7 @@ async fn start_and_serve(
         cluster = Cluster::start(settings) => cluster?,
         () = stop.begun() => return Ok(()),
     };
-    let served = run(settings, catalog, listener, &stop, &mut cluster).await;
+    let served = run(settings, types, listener, &stop, &mut cluster).await;
     cluster.stop(&stop).await?;
     served
 }
@@ -72,15 +68,15 @@ async fn start_and_serve(
 /// From the first question to Kafka to the last commit.
 async fn run(
     settings: &Settings,
-    catalog: Arc<Catalog>,
+    types: Types,
     listener: TcpListener,
     stop: &Stop,
     cluster: &mut Cluster,
 ) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let kafka = cluster.kafka.clone();
-    let parts = Parts::open(settings, Arc::clone(&catalog), kafka.clone()).await?;
-    cluster::prepare_topics(&kafka, &catalog, settings.create_topics, stop).await?;
+    let parts = Parts::open(settings, types, kafka.clone()).await?;
+    cluster::prepare_topics(&kafka, &parts.catalog, settings.create_topics, stop).await?;
     if stop.has_begun() {
         return Ok(());
     }
@@ -173,6 +169,7 @@ fn log_settings(settings: &Settings) -> anyhow::Result<()> {
         kafka_properties = ?properties,
         database = %settings.database()?,
         mail = if settings.smtp_url()?.is_some() { "smtp" } else { "outbox" },
+        catalog = settings.catalog.as_ref().map_or("built-in".into(), |file| file.to_string_lossy()).as_ref(),
         dlq_topic = settings.dlq_topic,
         producer = settings.producer,
         "settings"

@@ -85,6 +85,10 @@ pub(super) struct Settings {
     #[arg(long, env = "DB_NAME", requires = "db_host")]
     db_name: Option<String>,
 
+    /// A TOML file with job and event types of your own, and other settings for built-in ones.
+    #[arg(long, env = "JOBGATE_CATALOG", value_name = "FILE")]
+    pub(super) catalog: Option<PathBuf>,
+
     /// The groups that this worker runs, comma-separated; all that have a handler unless
     /// given.
     #[arg(long, env = "JOBGATE_GROUPS", value_delimiter = ',')]

@@ -18,6 +18,7 @@ pub mod id;
 pub mod json;
 pub mod key;
 pub mod lag_status;
+pub mod nearest;
 pub mod offset_map;
 pub mod offsets;
 pub mod outage;

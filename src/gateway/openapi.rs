@@ -33,8 +33,11 @@ pub fn document(catalog: &Catalog) -> Value {
     add_common_answers(&mut document);
     for record_type in catalog.iter() {
         let mut schema = record_type.schema().expose().clone();
+        rebase(&mut schema, &format!("#/components/schemas/{}", schema_name(record_type)));
         if let Some(schema) = schema.as_object_mut() {
+            // Both are of a schema that is a document by itself.
             schema.remove("$schema");
+            schema.remove("$id");
             schema.insert("title".into(), record_type.name.clone().into());
         }
         if let Some(schemas) = document.pointer_mut("/components/schemas")
@@ -57,6 +60,30 @@ pub fn document(catalog: &Catalog) -> Value {
         }
     }
     document
+}
+
+/// Has the `$ref`s of a schema that point into it lead to where it now stands.
+fn rebase(schema: &mut Value, place: &str) {
+    /// Whatever stands in these is a value, not a schema.
+    const VALUES: [&str; 4] = ["const", "default", "enum", "examples"];
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(|item| rebase(item, place)),
+        Value::Object(members) => {
+            for (name, member) in
+                members.iter_mut().filter(|(name, _)| !VALUES.contains(&name.as_str()))
+            {
+                match member {
+                    Value::String(target) if name == "$ref" => {
+                        if let Some(inside) = target.strip_prefix('#') {
+                            *target = format!("{place}{inside}");
+                        }
+                    }
+                    other => rebase(other, place),
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 /// Adds what is true of every operation and so stands in none of the endpoints: how to show a
@@ -157,6 +184,8 @@ fn describe(operation: &mut Value, types: &[&RecordType]) {
         .collect();
     let examples: Map<String, Value> = types
         .iter()
+        // A type of a catalog file may have none.
+        .filter(|found| !found.example().is_null())
         .map(|found| {
             let example = json!({ "summary": found.description, "value": found.example() });
             (found.name.clone(), example)
@@ -166,5 +195,27 @@ fn describe(operation: &mut Value, types: &[&RecordType]) {
         *body = json!({
             "application/json": { "schema": { "anyOf": references }, "examples": examples }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_lead_into_the_document() {
+        let mut schema = json!({
+            "properties": {"a": {"$ref": "#/$defs/a"}, "b": {"anyOf": [{"$ref": "#"}]}},
+            "$defs": {"a": {"enum": [{"$ref": "#/a word"}]}}
+        });
+        rebase(&mut schema, "#/components/schemas/x");
+        let expected = json!({
+            "properties": {
+                "a": {"$ref": "#/components/schemas/x/$defs/a"},
+                "b": {"anyOf": [{"$ref": "#/components/schemas/x"}]}
+            },
+            "$defs": {"a": {"enum": [{"$ref": "#/a word"}]}}
+        });
+        assert_eq!(schema, expected);
     }
 }

@@ -28,6 +28,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("operations", &["domain", "kafka", "store", "mail", "auth"]),
     // The built-in catalog. The engine below does not know that it exists.
     ("waitlist", &["domain", "store", "mail", "outbound"]),
+    // The other handler: what it runs is a service's affair.
+    ("push", &["domain", "outbound"]),
     // Who asks for the use cases. They never name each other.
     ("gateway", &["domain", "kafka", "store", "mail", "auth", "operations"]),
     ("worker", &["domain", "kafka", "store", "mail", "auth", "operations"]),
@@ -48,6 +50,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "outbound",
             "operations",
             "waitlist",
+            "push",
             "gateway",
             "worker",
             "demo",
@@ -87,6 +90,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rustix", &["broker"]),
     ("tracing_subscriber", &["telemetry"]),
     ("indicatif", &["demo"]),
+    ("toml_edit", &["app/catalog_file"]),
     ("anyhow", &["app"]),
     ("clap", &["app"]),
 ];

@@ -61,6 +61,8 @@ fn an_import_between_neighbours() {
         ("mail", "kafka"),
         ("waitlist", "kafka"),
         ("waitlist", "operations"),
+        ("push", "waitlist"),
+        ("push", "worker"),
     ] {
         let path = format!("{from}/mod.rs");
         let words = format!("`{from}` must not name `{to}`");
@@ -73,6 +75,7 @@ fn a_catalog_or_a_leaf_outside_app() {
     for (from, to) in [
         ("operations", "waitlist"),
         ("worker", "waitlist"),
+        ("worker", "push"),
         ("gateway", "broker"),
         ("store", "telemetry"),
         ("broker", "domain"),

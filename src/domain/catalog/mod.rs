@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use payload::{Payload, PayloadType, Reads, Rule};
-pub use record_type::{Accepted, Declaration, RecordKind, RecordType, Refusal};
+pub use record_type::{Accepted, Declaration, RecordKind, RecordType, Refusal, key_faults};
 
 use super::key::TemplateError;
 use super::retry::Order;
@@ -136,28 +136,48 @@ pub struct Catalog {
 impl Catalog {
     /// Checks the types against each other and makes them findable.
     pub fn new(types: Vec<RecordType>, dead_letters: TopicSpec) -> Result<Self, CatalogError> {
-        check_topic(&dead_letters)?;
+        let mut found = Self::faults(&types, &dead_letters);
+        if !found.is_empty() {
+            return Err(found.swap_remove(0).1);
+        }
         let types: Vec<Arc<RecordType>> = types.into_iter().map(Arc::new).collect();
-        let (mut by_name, mut by_topic) = (HashMap::new(), HashMap::new());
-        for record_type in &types {
-            let (name, topic) = (&record_type.name, &record_type.topic.name);
-            check_name(name)?;
-            check_settings(record_type)?;
-            if by_name.insert(name.clone(), Arc::clone(record_type)).is_some() {
-                return Err(CatalogError::DuplicateName(name.clone()));
-            }
-            let taken = by_topic.insert(topic.clone(), Arc::clone(record_type)).is_some();
-            if taken || *topic == dead_letters.name {
-                return Err(CatalogError::DuplicateTopic(topic.clone()));
-            }
-        }
-        let another = |t: &&Arc<RecordType>| {
-            by_topic.get(&t.name).is_some_and(|other: &Arc<RecordType>| other.name != t.name)
-        };
-        if let Some(ambiguous) = types.iter().find(another) {
-            return Err(CatalogError::Ambiguous(ambiguous.name.clone()));
-        }
+        let by_name = types.iter().map(|t| (t.name.clone(), Arc::clone(t))).collect();
+        let by_topic = types.iter().map(|t| (t.topic.name.clone(), Arc::clone(t))).collect();
         Ok(Self { types, by_name, by_topic, dead_letters })
+    }
+
+    /// Everything that keeps these types from being a catalog, each with the place of its type
+    /// among them; what is wrong with the dead letters' topic has none.
+    pub fn faults(
+        types: &[RecordType],
+        dead_letters: &TopicSpec,
+    ) -> Vec<(Option<usize>, CatalogError)> {
+        let mut faults: Vec<_> =
+            check_topic(dead_letters).err().map(|error| (None, error)).into_iter().collect();
+        let (mut names, mut topics) = (HashSet::new(), HashMap::new());
+        topics.insert(dead_letters.name.as_str(), None);
+        for (at, record_type) in types.iter().enumerate() {
+            let (name, topic) = (record_type.name.as_str(), record_type.topic.name.as_str());
+            let mut fault = |error| faults.push((Some(at), error));
+            for checked in [check_name(name), check_settings(record_type)] {
+                checked.unwrap_or_else(&mut fault);
+            }
+            if !names.insert(name) {
+                fault(CatalogError::DuplicateName(name.to_owned()));
+            }
+            if topics.contains_key(topic) {
+                fault(CatalogError::DuplicateTopic(topic.to_owned()));
+            } else {
+                topics.insert(topic, Some(name));
+            }
+        }
+        let ambiguous = |t: &RecordType| {
+            topics.get(t.name.as_str()).is_some_and(|of| of.is_some_and(|of| of != t.name))
+        };
+        for (at, found) in types.iter().enumerate().filter(|(_, found)| ambiguous(found)) {
+            faults.push((Some(at), CatalogError::Ambiguous(found.name.clone())));
+        }
+        faults
     }
 
     /// Every type, in the order of its declaration.

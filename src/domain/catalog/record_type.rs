@@ -140,12 +140,8 @@ impl RecordType {
             .map_err(|source| CatalogError::Schema { name: name.clone(), source })?;
         let key = KeyTemplate::parse(&key)
             .map_err(|source| CatalogError::Key { name: name.clone(), source })?;
-        for (field, form) in key.fields() {
-            check_key_field(&schema, field, form).map_err(|reason| CatalogError::KeyField {
-                name: name.clone(),
-                field: field.to_owned(),
-                reason,
-            })?;
+        if let Some((field, reason)) = key_faults(&schema, &key).next() {
+            return Err(CatalogError::KeyField { name, field: field.to_owned(), reason });
         }
         Ok(Self {
             name,
@@ -274,6 +270,16 @@ fn narrow(schema: &mut Value, field: &str, value: &str) {
     member.retain(|keyword, _| keyword == "description");
     member.insert("type".to_owned(), Value::from("string"));
     member.insert("const".to_owned(), Value::from(value));
+}
+
+/// The fields of a key that a valid payload need not have, or not in this form, each with why.
+pub fn key_faults<'k>(
+    schema: &PayloadSchema,
+    key: &'k KeyTemplate,
+) -> impl Iterator<Item = (&'k str, &'static str)> {
+    key.fields().filter_map(|(field, form)| {
+        check_key_field(schema, field, form).err().map(|reason| (field, reason))
+    })
 }
 
 fn check_key_field(schema: &PayloadSchema, field: &str, form: KeyForm) -> Result<(), &'static str> {

@@ -9,12 +9,10 @@ use serde_json::Value;
 
 use super::choices::{Reading, branches, format_words, list, one_of, type_words};
 use crate::domain::fault::{Fault, Faults, MAX_POINTER_BYTES, child, quoted, shown};
+use crate::domain::nearest::nearest;
 
 /// Alternatives inside alternatives that are followed to the fault itself.
 const MAX_NESTED_ALTERNATIVES: usize = 8;
-
-/// Longer names are not compared with the known ones: the comparison is quadratic.
-const MAX_COMPARED_CHARS: usize = 64;
 
 /// A schema, the payload it was asked about, and the words for both.
 pub(super) struct Sentences<'v> {
@@ -140,7 +138,7 @@ impl<'v> Sentences<'v> {
             return format!("is not a field of this {of}, which has none");
         }
         let known = list(names.iter().map(|name| (*name).clone()));
-        let meant = nearest(name, &names)
+        let meant = nearest(name, names.iter().map(|name| name.as_str()))
             .map(|meant| format!("; did you mean {meant}?"))
             .unwrap_or_default();
         format!("is not a field of this {of}; fields are {known}{meant}")
@@ -301,41 +299,4 @@ fn is_type(kind: &Kind) -> bool {
 
 fn is_choice(kind: &Kind) -> bool {
     matches!(kind, Kind::Enum { .. } | Kind::Constant { .. })
-}
-
-/// The known name that was probably meant: the same but for case and separators, or one
-/// or two letters away.
-fn nearest<'n>(name: &str, known: &[&'n String]) -> Option<&'n String> {
-    if name.len() > MAX_COMPARED_CHARS {
-        return None;
-    }
-    let plain = |name: &str| -> Vec<char> {
-        name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
-    };
-    let wanted = plain(name);
-    // A third of the letters: "id" is not a misspelt "at".
-    let tolerance = (wanted.len() / 3).min(2);
-    known
-        .iter()
-        .filter(|candidate| candidate.len() <= MAX_COMPARED_CHARS)
-        .map(|candidate| (distance(&wanted, &plain(candidate)), *candidate))
-        .filter(|(distance, _)| *distance <= tolerance)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
-
-/// Insertions, deletions and replacements between two words.
-fn distance(a: &[char], b: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut next = Vec::with_capacity(row.len());
-        let mut left = i + 1;
-        next.push(left);
-        for ((y, above_left), above) in b.iter().zip(&row).zip(row.iter().skip(1)) {
-            left = (above_left + usize::from(x != y)).min(above + 1).min(left + 1);
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
 }

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::super::Services;
 use crate::domain::catalog::{RecordKind, RecordType};
+use crate::domain::retry::Order;
 
 /// Every type of the catalog.
 #[derive(Serialize, ToSchema)]
@@ -50,7 +51,7 @@ pub(in super::super) struct TypeBody {
     retry: RetryBody,
     /// JSON Schema 2020-12 of the payload.
     schema: Value,
-    /// A payload that is valid.
+    /// A payload that is valid; null where a catalog file's type names none.
     example: Value,
 }
 
@@ -65,6 +66,9 @@ pub(in super::super) struct RetryBody {
     factor: u32,
     /// The longest wait, milliseconds.
     longest_ms: u128,
+    /// `strict`: the key waits; `relaxed`: a job that waits long leaves it.
+    #[schema(example = "strict")]
+    order: &'static str,
 }
 
 impl TypeBody {
@@ -89,6 +93,10 @@ impl TypeBody {
                 first_ms: retry.first.as_millis(),
                 factor: retry.factor,
                 longest_ms: retry.longest.as_millis(),
+                order: match retry.order {
+                    Order::Strict => "strict",
+                    Order::Relaxed => "relaxed",
+                },
             },
             schema: record_type.schema().expose().clone(),
             example: record_type.example(),
