@@ -363,6 +363,11 @@ async fn attempts_follow_the_schedule_until_the_last_and_are_the_same_message(ki
     assert!(begun.elapsed() < SOON * 2);
     assert_eq!(column(&stage, &id, "total_failures").await, "3");
 
+    // A replay has all of them anew.
+    replay(&stage, &letter).await;
+    assert_eq!(receiver.until("/down", 4).await[3].id(), job);
+    assert_eq!(postponed(&stage, &job).await.1, 1);
+
     // A first attempt has its second one within seconds, in its place.
     let once = webhook(&stage, &receiver.url("/once"), &[]).await;
     receiver.status("/once", 500);
