@@ -77,6 +77,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tracing_subscriber", &["telemetry"]),
     ("anyhow", &["app"]),
     ("clap", &["app"]),
+    ("disposable_emails", &["waitlist/fraud_signs"]),
 ];
 
 /// A source file.
