@@ -93,6 +93,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("toml_edit", &["app/catalog_file"]),
     ("anyhow", &["app"]),
     ("clap", &["app"]),
+    ("disposable_emails", &["waitlist/fraud_signs"]),
 ];
 
 /// A source file.

@@ -85,10 +85,10 @@ async fn decide(effect: &mut Effect, number: u128, status: &str) {
         .unwrap();
 }
 
-async fn refer(effect: &mut Effect, referrer: u128, referred: u128) {
+async fn refer(effect: &mut Effect, by: u128, joined: u128) {
     let referral = NewReferral {
-        referrer_id: Uuid::from_u128(referrer),
-        referred_id: Uuid::from_u128(referred),
+        referrer_id: Uuid::from_u128(by),
+        referred_id: Uuid::from_u128(joined),
         campaign_id: CAMPAIGN,
         source: None,
         ip_address: None,
@@ -345,9 +345,9 @@ async fn confirmed_fraud_of_a_network_is_counted(store: Store) {
 async fn the_later_of_two_is_told(store: Store) {
     let at_once = NewUser { at_ms: 2_000, ..user(3) };
     let mut effect = with(&store, &[user(1), user(2), at_once]).await;
-    let mut later = async |referrer, referred| {
-        let (referrer, referred) = (Uuid::from_u128(referrer), Uuid::from_u128(referred));
-        effect.later_of(referrer, referred).await.unwrap().map(|id| id.as_u128())
+    let mut later = async |by, joined| {
+        let (by, joined) = (Uuid::from_u128(by), Uuid::from_u128(joined));
+        effect.later_of(by, joined).await.unwrap().map(|id| id.as_u128())
     };
     assert_eq!(later(1, 2).await, Some(2));
     assert_eq!(later(2, 1).await, Some(2));

@@ -361,19 +361,19 @@ impl Effect {
         Ok(rows.len())
     }
 
-    /// Of the two users of a referral, who signed up later; of two at once the referred one. None
+    /// Of who referred and who joined, the one that signed up later; of two at once who joined. None
     /// while one of them is not on the list.
     pub async fn later_of(
         &mut self,
-        referrer_id: Uuid,
-        referred_id: Uuid,
+        by_id: Uuid,
+        joined_id: Uuid,
     ) -> Result<Option<Uuid>, StoreError> {
         let rows = sqlx::query(
             "SELECT id FROM waitlist_users WHERE id IN ($1, $2)
              ORDER BY created_at_ms DESC, CASE WHEN id = $2 THEN 0 ELSE 1 END",
         )
-        .bind(referrer_id.to_string())
-        .bind(referred_id.to_string())
+        .bind(by_id.to_string())
+        .bind(joined_id.to_string())
         .fetch_all(self.on())
         .await?;
         match rows.as_slice() {

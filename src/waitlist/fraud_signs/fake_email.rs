@@ -155,7 +155,7 @@ mod tests {
 
     fn signs(email: &str) -> Vec<String> {
         let signs = check(email, 0).map(|finding| finding.signs).unwrap_or_default();
-        signs.into_iter().map(|sign| sign.sign).collect()
+        signs.into_iter().map(|sign| sign.word).collect()
     }
 
     #[test]

@@ -64,7 +64,8 @@ pub(super) enum Ground {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Sign {
     /// A stable word for it.
-    pub(super) sign: String,
+    #[serde(rename = "sign")]
+    pub(super) word: String,
     /// What it rests on.
     pub(super) ground: Ground,
     /// From 0 to 1: how sure it alone makes one.
@@ -74,8 +75,8 @@ pub(super) struct Sign {
 }
 
 impl Sign {
-    fn new(sign: &str, ground: Ground, confidence: f64, why: impl Into<String>) -> Self {
-        Self { sign: sign.to_owned(), ground, confidence, why: why.into() }
+    fn new(word: &str, ground: Ground, confidence: f64, why: impl Into<String>) -> Self {
+        Self { word: word.to_owned(), ground, confidence, why: why.into() }
     }
 }
 

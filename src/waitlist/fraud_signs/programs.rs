@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     fn sign(user_agent: &str) -> Option<String> {
-        check(Some(user_agent), false).map(|finding| finding.signs[0].sign.clone())
+        check(Some(user_agent), false).map(|finding| finding.signs[0].word.clone())
     }
 
     #[test]

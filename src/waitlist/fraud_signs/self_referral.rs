@@ -22,7 +22,7 @@ const SAME_NAME: f64 = 0.5;
 const DEVICE_OF_MANY: f64 = 0.9;
 /// So many beside the user. With the one who referred them they are six, more than a family on one
 /// laptop.
-pub(in crate::waitlist) const SIBLINGS_MIN: usize = 4;
+const SIBLINGS_MIN: usize = 4;
 /// Signs that the details name. A user is referred by one, as a rule.
 const SIGNS_MAX: usize = 10;
 

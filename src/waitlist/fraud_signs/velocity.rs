@@ -79,22 +79,22 @@ pub(in crate::waitlist) fn check(user: &Near, network: &[Near], device: &[Near])
             checked.push((Sign::new("burst_of_network", Ground::Network, confidence, why), burst));
         }
     }
-    if user.device.is_some() {
-        let rules: [(&[Near], &[(usize, f64)], &str, &str); 2] = [
-            (&at_home, &OF_DEVICE, "burst_of_device", "one device in one network"),
-            (device, &OF_DEVICE_ANYWHERE, "device_anywhere", "one device, whatever its network"),
-        ];
-        let is_crowd = is_crowd(user, network);
-        for (near, levels, sign, what) in rules.into_iter().skip(usize::from(is_crowd)) {
-            let burst = burst(user, near, DEVICE_WINDOW_MS);
-            if let Some(confidence) = level(burst.len(), levels) {
-                let why = format!("{} signups of {what} within an hour", shown(burst.len()));
-                checked.push((Sign::new(sign, Ground::Device, confidence, why), burst));
-            }
+    let mut of_device = |near, levels: &[(usize, f64)], word, what| {
+        let burst = burst(user, near, DEVICE_WINDOW_MS);
+        if let Some(confidence) = level(burst.len(), levels) {
+            let why = format!("{} signups of {what} within an hour", shown(burst.len()));
+            checked.push((Sign::new(word, Ground::Device, confidence, why), burst));
         }
+    };
+    if user.device.is_some() {
+        if !is_crowd(user, network) {
+            of_device(&at_home, &OF_DEVICE, "burst_of_device", "one device in one network");
+        }
+        let anywhere = "one device, whatever its network";
+        of_device(device, &OF_DEVICE_ANYWHERE, "device_anywhere", anywhere);
     }
     let few =
-        checked.iter().find(|(sign, _)| sign.sign == "burst_of_network").and_then(|(_, burst)| {
+        checked.iter().find(|(sign, _)| sign.word == "burst_of_network").and_then(|(_, burst)| {
             let devices: Vec<&str> =
                 burst.iter().filter_map(|near| near.device.as_deref()).collect();
             let distinct = devices.iter().collect::<BTreeSet<_>>().len();

@@ -19,7 +19,7 @@ use crate::store::{
     DetectionRow, Effect, Near, NearRow, NewDetection, PartnerRow, Store, StoreError, SuspectRow,
 };
 use crate::waitlist::fraud::{FraudCheck, FraudDetection};
-use crate::waitlist::fraud_signs::self_referral::{Other, Partner, Person, SIBLINGS_MIN, Sibling};
+use crate::waitlist::fraud_signs::self_referral::{Other, Partner, Person, Sibling};
 use crate::waitlist::fraud_signs::verdict::{
     Decision, Detected, Standing, Verdict, judge, overall,
 };
@@ -202,7 +202,7 @@ async fn find(
     if checks.contains(&FraudCheck::SelfReferral) {
         let partners = effect.partners(user, PARTNERS_MAX).await?;
         let partners: Vec<Partner> = partners.into_iter().map(partner).collect();
-        let siblings = effect.siblings(user, SIBLINGS_MAX.max(SIBLINGS_MIN)).await?;
+        let siblings = effect.siblings(user, SIBLINGS_MAX).await?;
         let siblings: Vec<Sibling> =
             siblings.into_iter().map(|(id, noted)| Sibling { id, noted }).collect();
         let in_crowd = velocity::is_crowd(&own, &network);

@@ -268,6 +268,13 @@ impl Population {
             let user = self.join(ordinary, at_ms, Traits { referrer, ..Traits::default() });
             known.push(user);
         }
+        self.offices();
+        self.families();
+        self.carriers();
+        self.of_odd_addresses();
+    }
+
+    fn offices(&mut self) {
         for office in 0..2_i64 {
             let (network, start) = (self.address(), office * HOUR);
             let mut evangelist = None;
@@ -304,6 +311,9 @@ impl Population {
                 self.join((group, Truth::Honest), at_ms, traits);
             }
         }
+    }
+
+    fn families(&mut self) {
         for family in 0..40_i64 {
             let (network, last) = (self.address(), self.draw.of(LAST).to_owned());
             let laptop = (family % 2 == 0).then(|| format!("laptop {family}"));
@@ -326,6 +336,9 @@ impl Population {
                 parent.get_or_insert(user);
             }
         }
+    }
+
+    fn carriers(&mut self) {
         for carrier in 0..2_i64 {
             let network = self.address();
             let mut known: Vec<Uuid> = Vec::new();
@@ -351,6 +364,9 @@ impl Population {
             let second = Traits { device, referrer, ..Traits::default() };
             self.join(group, pair * 10 * MINUTE + HOUR, second);
         }
+    }
+
+    fn of_odd_addresses(&mut self) {
         for tagger in 0..25_i64 {
             let name = self.name();
             let email = self.email(&name);
@@ -428,6 +444,11 @@ impl Population {
                 }
             }
         }
+        self.bots();
+        self.throw_away();
+    }
+
+    fn bots(&mut self) {
         let device = |name: &str| Some(name.to_owned());
         let network = self.address();
         for bot in 0..30_i64 {
@@ -463,6 +484,9 @@ impl Population {
                 self.join((group, Truth::Fraud), bot * 13 * MINUTE, traits);
             }
         }
+    }
+
+    fn throw_away(&mut self) {
         let known = ["mailinator.com", "yopmail.com", "guerrillamail.com", "x.temp-mail.org"];
         let listed = ["ahouse.top", "aij.freeml.net", "aichou.org", "y.10mail.org"];
         for (group, domains) in
