@@ -40,6 +40,7 @@ pub(super) struct Parts {
     site: Site,
     /// Sends to the URLs of customers.
     webhook_client: Client,
+    mail_dns: Option<Dns>,
     pub(super) producer: Producer,
     pub(super) reader: Reader,
     pub(super) store: Store,
@@ -115,6 +116,7 @@ impl Parts {
             mailer,
             site: settings.site_url.clone(),
             webhook_client,
+            mail_dns: settings.fraud_mx.then(|| Dns::new(settings.dns_server)),
             producer,
             reader,
             store,
@@ -215,6 +217,7 @@ impl Parts {
             mailer: Arc::clone(&self.mailer),
             site: self.site.clone(),
             webhook_client: self.webhook_client.clone(),
+            mail_dns: self.mail_dns.clone(),
             clock: Arc::clone(&self.clock),
             producer_name: Arc::clone(&self.producer_name),
         }

@@ -174,6 +174,10 @@ pub(super) struct Settings {
     #[arg(long, env = "JOBGATE_DNS_SERVER", value_name = "ADDR:PORT")]
     pub(super) dns_server: Option<DnsServer>,
 
+    /// Ask the DNS whether the domain of a new user's address takes mail.
+    #[arg(long, env = "JOBGATE_FRAUD_MX")]
+    pub(super) fraud_mx: bool,
+
     #[command(flatten)]
     pub(super) tokens: TokenSettings,
 }

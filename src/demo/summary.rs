@@ -29,7 +29,7 @@ A day of the campaign {campaign}, in {seconds} s:
   mails     {mails} sent, {skipped} not to be sent
   fraud     {blocked} users blocked; {cheats} meant no good, {detections} signs were found
   list      {listed} places
-  rewards   {delivered} delivered, {by_hand} wait for a person
+  rewards   {delivered} delivered, {by_hand} wait for a person, {kept} kept from users who are blocked
   webhooks  {webhooks} delivered; one endpoint is gone: {webhook_letters} dead letters
   poison    {poison} mails, {poison_letters} dead letters
 ",
@@ -45,6 +45,7 @@ A day of the campaign {campaign}, in {seconds} s:
         listed = account.listed,
         delivered = account.rewards_delivered,
         by_hand = account.rewards_by_hand,
+        kept = account.rewards_kept,
         webhooks = account.webhooks_delivered,
         webhook_letters = seen.webhook_letters,
         poison = seen.poison,

@@ -69,8 +69,8 @@ pub(super) fn sums(account: &CampaignAccount, seen: &Seen) -> Vec<Sum> {
         equal("rewards earned = in the analytics", account.rewards_earned, earned),
         equal("rewards delivered = in the analytics", account.rewards_delivered, delivered),
         equal(
-            "rewards delivered or waiting for a person = earned",
-            account.rewards_delivered + account.rewards_by_hand,
+            "rewards delivered, waiting for a person or kept from the blocked = earned",
+            account.rewards_delivered + account.rewards_by_hand + account.rewards_kept,
             account.rewards,
         ),
         equal(

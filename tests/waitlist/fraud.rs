@@ -3,10 +3,16 @@
 
 use serde_json::{Value, json};
 
-use super::harness::uuid;
+use hickory_resolver::proto::rr::RecordType;
+
+use super::dns::{Reply, Server as DnsServer};
+use super::harness::{Options, uuid};
 use super::stage::{Kind, Stage, on_both_databases, referral, signup, verified, with};
 
-on_both_databases! { what_speaks_against_a_user_is_written_down_and_enough_of_it_blocks }
+on_both_databases! {
+    what_speaks_against_a_user_is_written_down_and_enough_of_it_blocks,
+    a_domain_that_takes_no_mail_is_a_sign_where_the_dns_is_asked,
+}
 
 const AT: &str = "2025-01-01T10:00:00Z";
 const LATER: &str = "2025-01-01T10:05:00Z";
@@ -35,6 +41,29 @@ async fn what_speaks_against_a_user_is_written_down_and_enough_of_it_blocks(kind
         a_user_who_is_not_there_is_a_dead_letter(&stage),
         what_would_block_everybody_is_refused(&stage),
     );
+}
+
+async fn a_domain_that_takes_no_mail_is_a_sign_where_the_dns_is_asked(kind: Kind) {
+    let dns = DnsServer::start();
+    dns.says("takes.community", RecordType::MX, &[Reply::Mail(vec!["mx.takes.community."])]);
+    dns.says("refuses.community", RecordType::MX, &[Reply::Mail(vec!["."])]);
+    dns.says("nowhere.community", RecordType::MX, &[Reply::NoSuchName]);
+    dns.says("broken.community", RecordType::MX, &[Reply::Fault]);
+    let args = ["--fraud-mx", "--dns-server", &dns.address.to_string()].map(str::to_owned);
+    let options = Options { args: args.to_vec(), ..Options::default() };
+    let stage = Stage::start_with(kind, options).await;
+    let campaign = stage.campaign(&[]).await;
+    for (domain, signs) in [("takes", 0), ("refuses", 1), ("nowhere", 1), ("broken", 0)] {
+        let email = format!("ada.lovelace@{domain}.community");
+        let user = join(&stage, &campaign, &email, json!({})).await;
+        check(&stage, &campaign, &user).await;
+        let found = format!(
+            "SELECT COUNT(*) FROM fraud_detections WHERE user_id = '{user}'
+             AND detection_type = 'fake_email' AND details LIKE '%no_mail_server%'"
+        );
+        assert_eq!(stage.number(&found).await, signs, "{domain}");
+        until_status(&stage, &user, "pending").await;
+    }
 }
 
 /// A user who is on the list by now.

@@ -47,6 +47,8 @@ pub struct CampaignAccount {
     pub rewards_mailed: i64,
     /// Those that wait for a person.
     pub rewards_by_hand: i64,
+    /// Those that are kept back, since the user is blocked or removed.
+    pub rewards_kept: i64,
     /// Webhook jobs that have succeeded.
     pub webhooks_delivered: i64,
     /// Attempts of webhooks that have failed.
@@ -79,6 +81,7 @@ impl CampaignAccount {
             rewards_delivered: next()?,
             rewards_mailed: next()?,
             rewards_by_hand: next()?,
+            rewards_kept: next()?,
             webhooks_delivered: next()?,
             webhooks_failed: next()?,
         })
@@ -123,8 +126,12 @@ const ACCOUNT: &str = "
         CAST(COALESCE(SUM(CASE WHEN delivered_at_ms IS NOT NULL AND delivery_method = 'email'
                                THEN 1 ELSE 0 END), 0) AS BIGINT),
         CAST(COALESCE(SUM(CASE WHEN user_rewards.status = 'earned' AND delivery_method = 'manual'
+                               THEN 1 ELSE 0 END), 0) AS BIGINT),
+        CAST(COALESCE(SUM(CASE WHEN user_rewards.status = 'earned' AND delivery_method <> 'manual'
+                                    AND waitlist_users.status IN ('blocked', 'removed')
                                THEN 1 ELSE 0 END), 0) AS BIGINT)
      FROM user_rewards JOIN rewards ON rewards.id = reward_id
+     LEFT JOIN waitlist_users ON waitlist_users.id = user_rewards.user_id
      WHERE user_rewards.campaign_id = $1) AS rewards
     CROSS JOIN
     (SELECT COUNT(DISTINCT CASE WHEN webhook_deliveries.status = 'succeeded' THEN message_id END),

@@ -5,6 +5,7 @@ use super::address::{parts, suffixes};
 use super::disposable::{Disposable, look_up};
 use super::unlikely_name::looks_drawn;
 use super::{DetectionType, Finding, Ground, Sign};
+use crate::outbound::NoMail;
 
 /// Everybody knows the domain.
 const WELL_KNOWN: f64 = 0.95;
@@ -53,11 +54,16 @@ const LOCAL_BYTES_MAX: usize = 64;
 const DOMAIN_BYTES_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
 
-/// The address as it was given; and how many have signed up before with one of the same mailbox,
-/// [`EARLIER_MAX`] at most.
-pub(in crate::waitlist) fn check(email: &str, earlier_with_mailbox: usize) -> Option<Finding> {
+/// The address as it was given; how many have signed up before with one of the same mailbox,
+/// [`EARLIER_MAX`] at most; and what the DNS says against its domain, if that was asked.
+pub(in crate::waitlist) fn check(
+    email: &str,
+    earlier_with_mailbox: usize,
+    no_mail: Option<NoMail>,
+) -> Option<Finding> {
     let mut signs: Vec<Sign> = of_address(email).into_iter().collect();
     signs.extend(of_mailbox(earlier_with_mailbox));
+    signs.extend(no_mail.map(of_dns));
     if let Some((local, _)) = parts(email) {
         signs.extend(of_name(local));
     }
@@ -115,6 +121,17 @@ fn fault(local: &str, domain: &str) -> Option<&'static str> {
     }
 }
 
+/// The DNS has the last word on where mail can come.
+fn of_dns(no_mail: NoMail) -> Sign {
+    let why = match no_mail {
+        NoMail::NotADomain => "what stands behind the @ is no domain",
+        NoMail::NoSuchDomain => "the DNS knows no such domain",
+        NoMail::NoServer => "the domain has neither a mail server nor an address",
+        NoMail::NullMx => "the domain says itself that it takes no mail (RFC 7505)",
+    };
+    Sign::new("no_mail_server", Ground::Mail, LEADS_NOWHERE, why)
+}
+
 fn is_reserved(domain: &str) -> bool {
     let top = domain.rsplit('.').next().unwrap_or_default();
     RESERVED_TOP.contains(&top) || suffixes(domain).any(|suffix| RESERVED.contains(&suffix))
@@ -154,7 +171,7 @@ mod tests {
     use super::*;
 
     fn signs(email: &str) -> Vec<String> {
-        let signs = check(email, 0).map(|finding| finding.signs).unwrap_or_default();
+        let signs = check(email, 0, None).map(|finding| finding.signs).unwrap_or_default();
         signs.into_iter().map(|sign| sign.word).collect()
     }
 
@@ -212,17 +229,29 @@ mod tests {
     #[test]
     fn the_list_alone_blocks_nobody_and_what_everybody_knows_does() {
         let threshold = 0.9;
-        assert!(check("ada@mailinator.com", 0).unwrap().confidence() >= threshold);
-        assert!(check("k3j9x2qa7w@ahouse.top", 0).unwrap().confidence() < threshold);
-        assert!(check("ada@example.com", 0).unwrap().confidence() < threshold);
+        assert!(check("ada@mailinator.com", 0, None).unwrap().confidence() >= threshold);
+        assert!(check("k3j9x2qa7w@ahouse.top", 0, None).unwrap().confidence() < threshold);
+        assert!(check("ada@example.com", 0, None).unwrap().confidence() < threshold);
     }
 
     #[test]
     fn a_second_address_of_a_mailbox_is_noted_and_a_third_is_sure() {
-        let confidence = |earlier| check("ada@gmail.com", earlier).map(|found| found.confidence());
+        let confidence =
+            |earlier| check("ada@gmail.com", earlier, None).map(|found| found.confidence());
         assert_eq!(confidence(0), None);
         assert_eq!(confidence(1), Some(SECOND));
         assert_eq!(confidence(2), Some(THIRD));
         assert_eq!(confidence(200), Some(THIRD));
+    }
+
+    #[test]
+    fn a_domain_that_takes_no_mail_is_told_and_blocks_nobody_by_itself() {
+        for no_mail in [NoMail::NotADomain, NoMail::NoSuchDomain, NoMail::NoServer, NoMail::NullMx]
+        {
+            let finding = check("ada@somewhere.com", 0, Some(no_mail)).unwrap();
+            assert!(finding.details().contains("no_mail_server"), "{finding:?}");
+            assert!((finding.confidence() - LEADS_NOWHERE).abs() < f64::EPSILON, "{finding:?}");
+        }
+        assert_eq!(check("ada@somewhere.com", 0, None), None);
     }
 }

@@ -15,6 +15,7 @@ use super::milestones::Milestones;
 use super::{Attempt, database_away, end, of_another_campaign};
 use crate::domain::handler::{Failure, Handler, Job, Outcome};
 use crate::domain::retry::RetryPolicy;
+use crate::outbound::{Dns, MailDomain, NoMail};
 use crate::store::{
     DetectionRow, Effect, Near, NearRow, NewDetection, PartnerRow, Store, StoreError, SuspectRow,
 };
@@ -48,6 +49,8 @@ const SURE_OF_MAILBOX: f64 = 0.9;
 pub(super) struct DetectFraud {
     store: Store,
     fan_out: FanOut,
+    /// Who is asked whether an address's domain takes mail; none: nobody is.
+    mail_dns: Option<Dns>,
 }
 
 /// What the rules have said.
@@ -61,13 +64,34 @@ struct Found {
 }
 
 impl DetectFraud {
-    pub(super) fn new(store: &Store, fan_out: &FanOut) -> Self {
-        Self { store: store.clone(), fan_out: fan_out.clone() }
+    pub(super) fn new(store: &Store, fan_out: &FanOut, mail_dns: Option<&Dns>) -> Self {
+        Self { store: store.clone(), fan_out: fan_out.clone(), mail_dns: mail_dns.cloned() }
+    }
+
+    /// Why the user's domain takes no mail, where the DNS is asked and says so. Asked outside of
+    /// the effect, which must not wait for it. That nobody could say is no sign of anything.
+    async fn no_mail(&self, asked: &FraudDetection) -> Result<Option<NoMail>, Outcome> {
+        let Some(dns) = self.mail_dns.as_ref() else { return Ok(None) };
+        if !asked.check_types.contains(&FraudCheck::FakeEmail) {
+            return Ok(None);
+        }
+        let user = self.store.user(asked.user_id).await.map_err(database_away)?;
+        let Some(user) = user else { return Ok(None) };
+        let Some((_, domain)) = address::parts(&user.email) else { return Ok(None) };
+        match dns.takes_mail(&domain).await {
+            Ok(MailDomain::No(why)) => Ok(Some(why)),
+            Ok(MailDomain::Servers | MailDomain::Address) => Ok(None),
+            Err(error) => {
+                tracing::debug!(%error, "whether a domain takes mail is not known");
+                Ok(None)
+            }
+        }
     }
 
     async fn check(&self, job: &Job) -> Attempt {
         let asked: FraudDetection = job.payload()?;
         let (campaign_id, id) = (asked.campaign_id, asked.user_id);
+        let no_mail = self.no_mail(&asked).await?;
         let now_ms = self.fan_out.now_ms();
         let effect = self.store.effect(&job.scope, job.id, now_ms).await.map_err(database_away)?;
         let Some(mut effect) = effect else { return Ok(Outcome::AlreadyDone) };
@@ -78,7 +102,8 @@ impl DetectFraud {
             return Err(Outcome::Fail(of_another_campaign()));
         }
         let user = identified(&mut effect, user).await.map_err(database_away)?;
-        let found = find(&mut effect, &user, &asked.check_types).await.map_err(database_away)?;
+        let found =
+            find(&mut effect, &user, &asked.check_types, no_mail).await.map_err(database_away)?;
         for finding in &found.findings {
             let details = finding.details();
             let detection = NewDetection {
@@ -195,6 +220,7 @@ async fn find(
     effect: &mut Effect,
     user: &SuspectRow,
     checks: &[FraudCheck],
+    no_mail: Option<NoMail>,
 ) -> Result<Found, StoreError> {
     let mut found = Found::default();
     let (network, device) = bursts(effect, user).await?;
@@ -214,7 +240,7 @@ async fn find(
     if checks.contains(&FraudCheck::FakeEmail) {
         let most = (fake_email::EARLIER_MAX, LATER_MAX);
         let (earlier, later) = effect.same_mailbox(user, most, SURE_OF_MAILBOX).await?;
-        found.findings.extend(fake_email::check(&user.email, earlier));
+        found.findings.extend(fake_email::check(&user.email, earlier, no_mail));
         found.again = later;
     }
     if checks.contains(&FraudCheck::Bot) {

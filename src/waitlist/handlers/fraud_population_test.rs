@@ -531,7 +531,7 @@ impl Stage {
         Self {
             sign_up: SignUp::new(&store, &fan_out),
             refer: RecordReferral::new(&store, &fan_out),
-            detect: DetectFraud::new(&store, &fan_out),
+            detect: DetectFraud::new(&store, &fan_out, None),
             store,
             clock,
             number: 0,

@@ -33,7 +33,7 @@ use crate::domain::catalog::Catalog;
 use crate::domain::clock::SharedClock;
 use crate::domain::handler::{Failure, Handler, Outcome, ReplayHandler};
 use crate::mail::Mailer;
-use crate::outbound::Client;
+use crate::outbound::{Client, Dns};
 use crate::store::{Store, StoreError};
 use analytics::SumUp;
 use analytics_rebuild::Rebuild;
@@ -62,6 +62,8 @@ pub struct Parts {
     pub site: Site,
     /// Sends to webhooks.
     pub webhook_client: Client,
+    /// Who is asked whether the domain of an address takes mail; none: nobody is.
+    pub mail_dns: Option<Dns>,
     /// The one clock.
     pub clock: SharedClock,
     /// The `producer` header of the jobs that follow.
@@ -70,7 +72,8 @@ pub struct Parts {
 
 /// The handlers, by the name of their type.
 pub fn handlers(parts: &Parts) -> HashMap<String, Arc<dyn Handler>> {
-    let Parts { catalog, store, mailer, site, webhook_client, clock, producer_name } = parts;
+    let Parts { catalog, store, mailer, site, webhook_client, mail_dns, clock, producer_name } =
+        parts;
     let fan_out = FanOut::new(catalog, clock, producer_name);
     let mut handlers: HashMap<String, Arc<dyn Handler>> = HashMap::new();
     for kind in EmailKind::ALL {
@@ -90,7 +93,7 @@ pub fn handlers(parts: &Parts) -> HashMap<String, Arc<dyn Handler>> {
         ("referral.created", Arc::new(RecordReferral::new(store, &fan_out))),
         ("reward.earned", Arc::new(RecordReward::new(store, &fan_out))),
     ];
-    let fraud = DetectFraud::new(store, &fan_out);
+    let fraud = DetectFraud::new(store, &fan_out, mail_dns.as_ref());
     handlers.insert("fraud.detection".to_owned(), Arc::new(fraud));
     let positions = Recalculate::new(store, &fan_out);
     handlers.insert("position.recalculation".to_owned(), Arc::new(positions));
