@@ -39,7 +39,7 @@ const POISON_TYPE: &str = "email.milestone";
 /// How often the tables are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// Looks that find nothing new before it is said that nothing moves any more.
-const STILL_MAX: u32 = 200;
+const STILL_MAX: u32 = 100;
 /// The groups whose jobs are counted.
 const GROUPS: [&str; 7] = [
     "email-workers",

@@ -64,7 +64,7 @@ A day of the campaign {campaign}, in {seconds} s:
         "
 What to try next:
 
-  curl {url}/admin/dlq/groups                      # what failed, by error
+  curl '{url}/admin/dlq?type=webhook.delivery&limit=1'  # what the endpoint that is gone left
   curl '{url}/admin/dlq?type={POISON_TYPE}&limit=1'     # the poison
   curl {url}/admin/lag                             # how far the workers are
   curl {url}/admin/stats                           # what was done, by type

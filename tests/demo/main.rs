@@ -32,16 +32,17 @@ fn people() -> usize {
 }
 
 fn soon() -> Duration {
-    PERSON_MAX * u32::try_from(people()).expect("a count")
+    Duration::from_secs(120) + PERSON_MAX * u32::try_from(people()).expect("a count")
 }
 
-/// The demo of this jobgate, to be played to `url`.
-fn demo(data_dir: &Path, env: &[(String, String)]) -> Command {
+/// The demo, with these settings.
+fn demo(data_dir: &Path, env: &[(String, String)], settings: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_jobgate"));
     command
-        .args(["demo", "--people", &people().to_string()])
         .arg("--data-dir")
         .arg(data_dir)
+        .args(settings)
+        .args(["demo", "--people", &people().to_string()])
         .env_remove("KAFKA_BROKERS")
         .env_remove("DATABASE_URL")
         .env_remove("SMTP_URL")
@@ -68,9 +69,10 @@ async fn adds_up(playing: Child) -> String {
 
 /// The number that a line of the summary begins with: `mails     1234 sent`.
 fn number(said: &str, line: &str) -> i64 {
-    let found = said.lines().find_map(|text| text.trim().strip_prefix(line));
-    let word = found.and_then(|rest| rest.split_whitespace().next());
-    word.and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no {line} in {said}"))
+    // The welcome has lines of the same beginning, without numbers.
+    let number =
+        |text: &str| text.trim().strip_prefix(line)?.split_whitespace().next()?.parse().ok();
+    said.lines().find_map(number).unwrap_or_else(|| panic!("no {line} in {said}"))
 }
 
 async fn database(url: &str) -> AnyPool {
@@ -119,7 +121,7 @@ async fn a_day_adds_up_while_the_workers_are_killed() {
     let database = database(&url).await;
 
     let kafka_too = [env, vec![("KAFKA_BROKERS".to_owned(), brokers)]].concat();
-    let playing = demo(dir.path(), &kafka_too).args(["--url", &gateway.base]).spawn();
+    let playing = demo(dir.path(), &kafka_too, &[]).args(["--url", &gateway.base]).spawn();
     let playing = playing.expect("the demo starts");
     for kill in 0..KILLS {
         until_claimed(&database, i64::try_from(people()).expect("a count")).await;
@@ -140,7 +142,7 @@ async fn a_day_adds_up_while_the_one_process_is_killed() {
     let mut jobgate = Jobgate::start(Options { args, listen, ..Options::default() }).await;
     let database =
         database(&format!("sqlite:{}", jobgate.data().join("jobgate.db").display())).await;
-    let playing = demo(&jobgate.data(), &[]).args(["--url", &jobgate.base]).spawn();
+    let playing = demo(&jobgate.data(), &[], &[]).args(["--url", &jobgate.base]).spawn();
     let playing = playing.expect("the demo starts");
     for _ in 0..KILLS {
         until_claimed(&database, i64::try_from(people()).expect("a count")).await;
@@ -155,8 +157,7 @@ async fn a_day_adds_up_while_the_one_process_is_killed() {
 async fn the_demo_alone_is_enough() {
     let dir = tempfile::tempdir().expect("a directory");
     let address = format!("127.0.0.1:{}", free_port());
-    let mut playing = demo(&dir.path().join("data"), &[])
-        .args(["--listen", &address])
+    let mut playing = demo(&dir.path().join("data"), &[], &["--listen", &address])
         .stderr(Stdio::null())
         .spawn()
         .expect("the demo starts");

@@ -172,7 +172,8 @@ impl Store {
         Ok(query.fetch_one(&self.reader).await?.try_get(0)?)
     }
 
-    /// How many dead letters of a type there are since then, by the index.
+    /// How many jobs of a type have dead letters since then, by the index: one whose worker is
+    /// killed at that moment may have two.
     pub async fn letters_since(
         &self,
         since_ms: i64,
@@ -180,7 +181,7 @@ impl Store {
         dlq_topic: &str,
     ) -> Result<i64, StoreError> {
         let row = sqlx::query(
-            "SELECT COUNT(*) FROM dead_letters
+            "SELECT COUNT(DISTINCT message_id) FROM dead_letters
              WHERE dlq_topic = $1 AND type_name = $2 AND failed_at_ms >= $3",
         )
         .bind(dlq_topic)
