@@ -250,7 +250,7 @@ mod tests {
         assert!(of("referral.created", "referrer_id").all(|id| users.contains(&id)));
         let addresses: HashSet<String> = of("user.signup", "email").collect();
         assert_eq!((users.len(), addresses.len()), (day.signups, day.signups));
-        let within = |at_ms| at_ms <= ENDS_MS && at_ms >= ENDS_MS - 25 * HOUR_MS;
+        let within = |at_ms: i64| (ENDS_MS - 25 * HOUR_MS..=ENDS_MS).contains(&at_ms);
         assert!(day.posts.iter().all(|post| within(post.at_ms)));
     }
 }

@@ -97,8 +97,7 @@ mod tests {
                 200..=299 => "done",
                 409 => "later",
                 429 | 503 => "unavailable",
-                401 | 403 | 404 | 408 | 425 => "retry",
-                500..=599 => "retry",
+                401 | 403 | 404 | 408 | 425 | 500..=599 => "retry",
                 _ => "fail",
             };
             assert_eq!(word(status), expected, "{status}");

@@ -1,5 +1,10 @@
 //! `jobgate demo`: a day of a waitlist adds up, whatever is killed while it is played.
-#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -139,7 +144,7 @@ async fn a_day_adds_up_while_the_one_process_is_killed() {
     // The port stays, or the demo would not find it again.
     let port = free_port();
     let listen = Some(format!("127.0.0.1:{port}"));
-    let mut jobgate = Jobgate::start(Options { args, listen, ..Options::default() }).await;
+    let mut jobgate = Jobgate::start(Options { listen, args, ..Options::default() }).await;
     let database =
         database(&format!("sqlite:{}", jobgate.data().join("jobgate.db").display())).await;
     let playing = demo(&jobgate.data(), &[], &[]).args(["--url", &jobgate.base]).spawn();
