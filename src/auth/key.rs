@@ -10,9 +10,9 @@ use super::crypto;
 /// The shortest secret, bytes: as long as what HS256 makes of it (RFC 7518, 3.2).
 const SECRET_BYTES_MIN: usize = 32;
 /// The smallest RSA key, bits (RFC 7518, 3.3).
-const RSA_BITS_MIN: usize = 2_048;
+pub(super) const RSA_BITS_MIN: usize = 2_048;
 /// The largest RSA key, bits: what ring takes.
-const RSA_BITS_MAX: usize = 8_192;
+pub(super) const RSA_BITS_MAX: usize = 8_192;
 
 /// Why a key cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -123,7 +123,7 @@ pub(super) const fn name(algorithm: Algorithm) -> &'static str {
         Algorithm::RS256 => "rs256",
         Algorithm::ES256 => "es256",
         Algorithm::EdDSA => "eddsa",
-        _ => "unknown",
+        _ => "other",
     }
 }
 
@@ -165,8 +165,13 @@ fn subject_public_key(info: &[u8]) -> Option<(&[u8], &[u8])> {
 fn rsa_bits(key: &[u8]) -> Option<usize> {
     let (numbers, _) = der_value(SEQUENCE, key)?;
     let (modulus, _) = der_value(INTEGER, numbers)?;
-    let first = modulus.iter().position(|byte| *byte != 0)?;
-    let (top, rest) = modulus.get(first..)?.split_first()?;
+    bits(modulus)
+}
+
+/// The size of a number, without the zeros before it.
+pub(super) fn bits(number: &[u8]) -> Option<usize> {
+    let first = number.iter().position(|byte| *byte != 0)?;
+    let (top, rest) = number.get(first..)?.split_first()?;
     Some(rest.len() * 8 + usize::try_from(top.ilog2()).ok()? + 1)
 }
 
