@@ -10,6 +10,7 @@
 //! | 1 | [`store`] | the only home of sqlx: one file per aggregate |
 //! | 1 | [`mail`] | the only home of lettre: SMTP or outbox, templates |
 //! | 1 | [`auth`] | the only home of jsonwebtoken: verifier, scopes, token minting |
+//! | 1 | [`outbound`] | the only home of reqwest and hickory: requests to others, the guard of their addresses, signatures, DNS |
 //! | 2 | [`operations`] | the use cases: enqueue, schedule, status, dead letters, replay, lag, stats, topics, audit |
 //! | 2 | [`waitlist`] | the built-in catalog: payload types and their handlers |
 //! | 3 | [`gateway`] | the only home of axum: the HTTP surface |
@@ -26,6 +27,7 @@ pub mod gateway;
 pub mod kafka;
 pub mod mail;
 pub mod operations;
+pub mod outbound;
 pub mod store;
 pub mod telemetry;
 pub mod waitlist;

@@ -23,10 +23,11 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("store", &["domain"]),
     ("mail", &["domain"]),
     ("auth", &["domain"]),
+    ("outbound", &["domain"]),
     // The use cases.
     ("operations", &["domain", "kafka", "store", "mail", "auth"]),
     // The built-in catalog. The engine below does not know that it exists.
-    ("waitlist", &["domain", "store", "mail"]),
+    ("waitlist", &["domain", "store", "mail", "outbound"]),
     // Who asks for the use cases. They never name each other.
     ("gateway", &["domain", "kafka", "store", "mail", "auth", "operations"]),
     ("worker", &["domain", "kafka", "store", "mail", "auth", "operations"]),
@@ -42,6 +43,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "store",
             "mail",
             "auth",
+            "outbound",
             "operations",
             "waitlist",
             "gateway",
@@ -65,6 +67,12 @@ const HOMES: &[(&str, &[&str])] = &[
     ("lettre", &["mail"]),
     ("minijinja", &["mail"]),
     ("jsonwebtoken", &["auth"]),
+    ("reqwest", &["outbound"]),
+    ("rustls", &["outbound"]),
+    ("rustls_native_certs", &["outbound"]),
+    ("hickory_resolver", &["outbound"]),
+    ("ipnet", &["outbound"]),
+    ("httpdate", &["outbound"]),
     ("axum", &["gateway"]),
     ("hyper", &["gateway"]),
     ("hyper_util", &["gateway"]),
