@@ -24,6 +24,7 @@ use crate::operations::{
     AttemptLog, Enqueue, Indexer, PauseWatch, Quarantines, ReplayDesk, ReplayLetter, Schedule,
     Sender, Undertaker,
 };
+use crate::outbound::{Client, ClientSettings, Dns, Guard, Reach};
 use crate::store::Store;
 use crate::waitlist::{self, Site};
 use crate::worker::{Handlers, Pool, PoolSettings, ReplayRunner, RunningLimit, Slots, WorkerParts};
@@ -37,6 +38,8 @@ pub(super) struct Parts {
     pub(super) mailer: Arc<Mailer>,
     /// Where mails lead to.
     site: Site,
+    /// Sends to the URLs of customers.
+    webhook_client: Client,
     pub(super) producer: Producer,
     pub(super) reader: Reader,
     pub(super) store: Store,
@@ -74,6 +77,7 @@ impl Parts {
         let quarantine = quarantined::read(&settings.quarantine, &catalog)?;
         let clock: SharedClock = Arc::new(SystemClock);
         let mailer = Arc::new(mailer(settings)?);
+        let webhook_client = webhook_client(settings)?;
         let verifier = settings.tokens.verifier(Arc::clone(&clock))?.map(Arc::new);
         let database = settings.database()?;
         let store = database.open().await.with_context(|| format!("the database {database}"))?;
@@ -106,6 +110,7 @@ impl Parts {
             kafka,
             mailer,
             site: settings.site_url.clone(),
+            webhook_client,
             producer,
             reader,
             store,
@@ -200,6 +205,7 @@ impl Parts {
             store: self.store.clone(),
             mailer: Arc::clone(&self.mailer),
             site: self.site.clone(),
+            webhook_client: self.webhook_client.clone(),
             clock: Arc::clone(&self.clock),
             producer_name: Arc::clone(&self.producer_name),
         }
@@ -311,6 +317,15 @@ impl Parts {
 fn host() -> Option<String> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
     Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+/// Sends to what customers have named, where the guard lets it.
+fn webhook_client(settings: &Settings) -> anyhow::Result<Client> {
+    let allowed = settings.webhook_allow_nets.iter().copied();
+    let reach = Reach::Guarded(Guard::new(allowed));
+    let agent = concat!("jobgate/", env!("CARGO_PKG_VERSION")).to_owned();
+    let dns = Dns::new(settings.dns_server);
+    Client::new(ClientSettings { reach, dns, agent }).context("webhooks")
 }
 
 /// Where mails go, by the settings.

@@ -11,6 +11,7 @@ use super::tokens::{TokenRequest, TokenSettings};
 use crate::domain::clock::SystemClock;
 use crate::kafka::KafkaSettings;
 use crate::mail::SmtpUrl;
+use crate::outbound::{AllowedNet, DnsServer};
 use crate::store::Database;
 use crate::waitlist::Site;
 
@@ -152,6 +153,21 @@ pub(super) struct Settings {
     /// `/unsubscribe`. A campaign's own address (`campaigns.site_url`) wins.
     #[arg(long, env = "JOBGATE_SITE_URL", default_value = "http://localhost:3000")]
     pub(super) site_url: Site,
+
+    /// A network inside, such as the company's own, that webhooks may lead to; else they lead to
+    /// the public internet alone. For several: more than once, or comma-separated.
+    #[arg(
+        long = "webhook-allow-net",
+        env = "JOBGATE_WEBHOOK_ALLOW_NETS",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    pub(super) webhook_allow_nets: Vec<AllowedNet>,
+
+    /// The DNS server that names of webhooks and of mail domains are looked up at, in place of
+    /// those of the system.
+    #[arg(long, env = "JOBGATE_DNS_SERVER", value_name = "ADDR:PORT")]
+    pub(super) dns_server: Option<DnsServer>,
 
     #[command(flatten)]
     pub(super) tokens: TokenSettings,

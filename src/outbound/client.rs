@@ -14,11 +14,11 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use rustls::{ClientConfig, RootCertStore};
 
+use super::OutboundError;
 use super::dns::{Dns, DnsError};
 use super::guard::{Blocked, Guard};
 use super::retry_after::RetryAfter;
 use super::target::TargetUrl;
-use super::OutboundError;
 
 /// Connections to one host that wait for their next request: a process sends so many at once to
 /// one only under load.
@@ -175,10 +175,9 @@ impl Client {
         let host = post.url.host();
         // A host that is an address is not asked of the resolver.
         if let Some(address) = post.url.address() {
-            self.reach.check(address).map_err(|blocked| SendError::Refused {
-                host: host.clone(),
-                blocked,
-            })?;
+            self.reach
+                .check(address)
+                .map_err(|blocked| SendError::Refused { host: host.clone(), blocked })?;
         }
         let mut request = self.client.post(post.url.url()).body(post.body.to_vec());
         for (name, value) in post.headers {
@@ -258,11 +257,7 @@ impl Resolve for Resolver {
     }
 }
 
-fn explain(
-    error: &reqwest::Error,
-    host: &str,
-    timed_out: impl FnOnce() -> SendError,
-) -> SendError {
+fn explain(error: &reqwest::Error, host: &str, timed_out: impl FnOnce() -> SendError) -> SendError {
     let host = host.to_owned();
     let mut last = None;
     for cause in causes(error) {

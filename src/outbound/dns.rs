@@ -95,7 +95,8 @@ impl Dns {
             Some(server) => of_server(server),
             None => of_system(),
         };
-        let warn = |error| tracing::warn!(%error, "no name can be looked up: set JOBGATE_DNS_SERVER");
+        let warn =
+            |error| tracing::warn!(%error, "no name can be looked up: set JOBGATE_DNS_SERVER");
         Self { resolver: resolver.map(Arc::new).map_err(warn).ok() }
     }
 
@@ -156,8 +157,7 @@ fn of_server(DnsServer(address): DnsServer) -> Result<TokioResolver, NetError> {
     });
     let server = NameServerConfig::new(address.ip(), true, connections.into());
     let config = ResolverConfig::from_name_servers(vec![server]);
-    let mut builder =
-        TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
     bound(builder.options_mut());
     builder.options_mut().use_hosts_file = ResolveHosts::Never;
     builder.build()
@@ -187,7 +187,8 @@ fn domain_name(domain: &str) -> Option<Name> {
 
 async fn within<T>(asking: impl Future<Output = Result<T, NetError>>) -> Result<T, DnsError> {
     let answer = tokio::time::timeout(LOOKUP_TIMEOUT, asking).await.map_err(|_| too_slow())?;
-    answer.map_err(|error| if says_no(&error) { DnsError::NoSuchName } else { could_not_ask(&error) })
+    answer
+        .map_err(|error| if says_no(&error) { DnsError::NoSuchName } else { could_not_ask(&error) })
 }
 
 fn says_no(error: &NetError) -> bool {
@@ -223,3 +224,7 @@ impl fmt::Display for DnsServer {
         self.0.fmt(f)
     }
 }
+
+#[cfg(test)]
+#[path = "dns_test.rs"]
+mod tests;

@@ -10,6 +10,9 @@
 
 mod client;
 mod dns;
+#[cfg(test)]
+#[path = "../../tests/harness/dns.rs"]
+mod dns_server;
 mod guard;
 mod retry_after;
 mod signature;

@@ -96,7 +96,8 @@ mod tests {
     fn every_part_is_signed() {
         let signer = Signer::new([Secret::parse(&secret_of(32)).unwrap()]);
         let signed = signer.sign("a", 1, b"{}");
-        for other in [signer.sign("b", 1, b"{}"), signer.sign("a", 2, b"{}"), signer.sign("a", 1, b"{ }")]
+        for other in
+            [signer.sign("b", 1, b"{}"), signer.sign("a", 2, b"{}"), signer.sign("a", 1, b"{ }")]
         {
             assert_ne!(signed, other);
         }

@@ -121,7 +121,9 @@ mod tests {
 
     #[test]
     fn a_name_is_left_to_the_resolver() {
-        for name in ["localhost", "LOCALHOST", "localhost.", "bücher.example", "a.b.c", "1.1.1.1.nip.io"] {
+        for name in
+            ["localhost", "LOCALHOST", "localhost.", "bücher.example", "a.b.c", "1.1.1.1.nip.io"]
+        {
             assert_eq!(target(&format!("https://{name}/")).address(), None, "{name}");
         }
         assert_eq!(target("HTTPS://BÜCHER.example/").host(), "xn--bcher-kva.example");

@@ -26,6 +26,7 @@ use crate::domain::catalog::Catalog;
 use crate::domain::clock::SharedClock;
 use crate::domain::handler::{Failure, Handler, Outcome, ReplayHandler};
 use crate::mail::Mailer;
+use crate::outbound::Client;
 use crate::store::{Store, StoreError};
 use analytics::SumUp;
 use analytics_rebuild::Rebuild;
@@ -47,6 +48,8 @@ pub struct Parts {
     pub mailer: Arc<Mailer>,
     /// Where the pages are that mails lead to, unless the campaign has its own.
     pub site: Site,
+    /// Sends to webhooks.
+    pub webhook_client: Client,
     /// The one clock.
     pub clock: SharedClock,
     /// The `producer` header of the jobs that follow.
@@ -55,7 +58,7 @@ pub struct Parts {
 
 /// The handlers, by the name of their type.
 pub fn handlers(parts: &Parts) -> HashMap<String, Arc<dyn Handler>> {
-    let Parts { catalog, store, mailer, site, clock, producer_name } = parts;
+    let Parts { catalog, store, mailer, site, webhook_client, clock, producer_name } = parts;
     let fan_out = FanOut::new(catalog, clock, producer_name);
     let mut handlers: HashMap<String, Arc<dyn Handler>> = HashMap::new();
     for kind in EmailKind::ALL {
