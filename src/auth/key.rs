@@ -51,6 +51,11 @@ pub struct VerifyingKey {
 }
 
 impl VerifyingKey {
+    /// Its algorithm, for people: `hs256`, `rs256`, `es256` or `eddsa`.
+    pub fn kind(&self) -> &'static str {
+        name(self.algorithm)
+    }
+
     /// HS256: whoever has the secret makes tokens.
     pub fn from_secret(secret: &[u8]) -> Result<Self, KeyError> {
         check_secret(secret)?;
@@ -117,7 +122,7 @@ impl SigningKey {
 }
 
 /// How an algorithm is called where a person reads it.
-pub(super) const fn name(algorithm: Algorithm) -> &'static str {
+const fn name(algorithm: Algorithm) -> &'static str {
     match algorithm {
         Algorithm::HS256 => "hs256",
         Algorithm::RS256 => "rs256",
