@@ -25,12 +25,10 @@ const FIELDS: [&str; 6] = ["name", "issuer", "audience", "jwks_url", "public_key
 /// The issuers of this file.
 pub(super) fn read(path: &Path, default_audience: &str) -> anyhow::Result<Vec<TrustedIssuer>> {
     let shown = path.display();
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("{shown} cannot be read"))?;
+    let text = std::fs::read_to_string(path).with_context(|| format!("{shown} cannot be read"))?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    parse(&text, folder, default_audience).map_err(|faults| {
-        anyhow::anyhow!("{shown} has faults:\n  {}", faults.join("\n  "))
-    })
+    parse(&text, folder, default_audience)
+        .map_err(|faults| anyhow::anyhow!("{shown} has faults:\n  {}", faults.join("\n  ")))
 }
 
 fn parse(
@@ -117,8 +115,7 @@ fn entry(
 fn secret_key(variable: &str) -> anyhow::Result<VerifyingKey> {
     let secret = secret_of(variable)?
         .with_context(|| format!("secret_env: there is no variable {variable}"))?;
-    VerifyingKey::from_secret(secret.as_bytes())
-        .with_context(|| format!("secret_env: {variable}"))
+    VerifyingKey::from_secret(secret.as_bytes()).with_context(|| format!("secret_env: {variable}"))
 }
 
 /// Refuses issuers that could be taken for each other.
@@ -162,7 +159,9 @@ mod tests {
         .unwrap();
         let shown: Vec<_> = issuers
             .iter()
-            .map(|found| (found.name.as_ref().map(IssuerName::prefix), &*found.issuer, &*found.audience))
+            .map(|found| {
+                (found.name.as_ref().map(IssuerName::prefix), &*found.issuer, &*found.audience)
+            })
             .collect();
         let corp = (Some("corp/".to_owned()), "https://id.corp", "other");
         assert_eq!(shown, [corp, (None, "https://id", "jobs")]);

@@ -78,7 +78,8 @@ impl Parts {
         let clock: SharedClock = Arc::new(SystemClock);
         let mailer = Arc::new(mailer(settings)?);
         let webhook_client = webhook_client(settings)?;
-        let verifier = settings.tokens.verifier(Arc::clone(&clock), settings.dns_server)?.map(Arc::new);
+        let verifier =
+            settings.tokens.verifier(Arc::clone(&clock), settings.dns_server)?.map(Arc::new);
         let database = settings.database()?;
         let store = database.open().await.with_context(|| format!("the database {database}"))?;
         let pauses = PauseWatch::open(store.clone()).await.context("the pauses of types")?;

@@ -34,12 +34,7 @@ pub(super) struct TokenSettings {
 
     /// The URL of the issuer's public keys (JWKS), https, or http on this machine: they are read at
     /// the start and again while it runs.
-    #[arg(
-        long = "jwks-url",
-        env = "JOBGATE_JWKS_URL",
-        value_name = "URL",
-        hide_env_values = true
-    )]
+    #[arg(long = "jwks-url", env = "JOBGATE_JWKS_URL", value_name = "URL", hide_env_values = true)]
     jwks_url: Option<String>,
 
     /// How old such keys become before they are read again; so long a key that was taken back counts.

@@ -68,9 +68,8 @@ impl KeySet {
         keys.dedup_by_key(|key| key.fingerprint);
         // Which of two is meant would be a guess.
         let is_twice = |key: &Jwk| {
-            let same = |other: &&Jwk| {
-                other.kid == key.kid && other.key.algorithm == key.key.algorithm
-            };
+            let same =
+                |other: &&Jwk| other.kid == key.kid && other.key.algorithm == key.key.algorithm;
             key.kid.is_some() && keys.iter().filter(same).count() > 1
         };
         let (twice, once): (Vec<Jwk>, Vec<Jwk>) = keys.clone().into_iter().partition(is_twice);
@@ -87,9 +86,8 @@ impl KeySet {
 
     /// Whether the other one has the same keys.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        let fingerprints = |set: &Self| -> Vec<[u8; 32]> {
-            set.keys.iter().map(|key| key.fingerprint).collect()
-        };
+        let fingerprints =
+            |set: &Self| -> Vec<[u8; 32]> { set.keys.iter().map(|key| key.fingerprint).collect() };
         fingerprints(self) == fingerprints(other)
     }
 

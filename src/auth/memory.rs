@@ -116,7 +116,12 @@ mod tests {
 
     fn known(name: &str) -> Known {
         let name = CallerName::try_from(name).unwrap();
-        Known { issuer: 3, from_ms: 10, until_ms: 20, caller: Caller { name, scopes: Scopes::default() } }
+        Known {
+            issuer: 3,
+            from_ms: 10,
+            until_ms: 20,
+            caller: Caller { name, scopes: Scopes::default() },
+        }
     }
 
     #[test]
@@ -146,8 +151,7 @@ mod tests {
     fn tokens_without_end_take_no_more_room() {
         let memory = Memory::new();
         let slots = memory.slots();
-        let hashes: Vec<TokenHash> =
-            (0..50_000).map(|n| TokenHash::of(&n.to_string())).collect();
+        let hashes: Vec<TokenHash> = (0..50_000).map(|n| TokenHash::of(&n.to_string())).collect();
         for hash in &hashes {
             slots.put(*hash, known("orders"), 10);
             assert!(memory.get(*hash, 10).is_some(), "the newest is known");

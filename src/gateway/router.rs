@@ -84,8 +84,7 @@ pub fn worker_router(readiness: Readiness, metrics: Metrics) -> Front {
 pub fn router(services: Services, verifier: Option<Arc<Verifier>>) -> Front {
     let document = openapi::document(&services.catalog);
     let answers_this_machine_alone = verifier.is_none();
-    let guard =
-        verifier.map(|verifier| Guard { verifier, catalog: Arc::clone(&services.catalog) });
+    let guard = verifier.map(|verifier| Guard { verifier, catalog: Arc::clone(&services.catalog) });
     let (router, _) = routes(guard).split();
     let docs = SwaggerUi::new("/docs")
         .external_url_unchecked("/openapi.json", document)

@@ -1,8 +1,8 @@
 //! `GET /jobs/{type}/{partition}/{offset}` and `GET /jobs/by-id/{id}`: what became of a job.
 
+use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::Json;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;

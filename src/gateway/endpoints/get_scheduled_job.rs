@@ -1,7 +1,7 @@
 //! `GET /jobs/scheduled/{id}`: a job that was put off.
 
-use axum::extract::{Path, State};
 use axum::Json;
+use axum::extract::{Path, State};
 
 use super::super::Services;
 use super::super::access::Held;

@@ -149,8 +149,7 @@ impl Problem {
             Some(name) => (format!("{needed} or {needed}:{name}"), format!("{needed}:{name}")),
             None => (needed.to_string(), needed.to_string()),
         };
-        let detail =
-            format!("This call needs a token with the scope {words}; this one has {held}");
+        let detail = format!("This call needs a token with the scope {words}; this one has {held}");
         let error = format!(
             r#", error="insufficient_scope", error_description="{detail}", scope="{narrowest}""#
         );
