@@ -22,8 +22,9 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("kafka", &["domain"]),
     ("store", &["domain"]),
     ("mail", &["domain"]),
-    ("auth", &["domain"]),
     ("outbound", &["domain"]),
+    // Reads the keys that issuers publish.
+    ("auth", &["domain", "outbound"]),
     // The use cases.
     ("operations", &["domain", "kafka", "store", "mail", "auth"]),
     // The built-in catalog. The engine below does not know that it exists.
@@ -83,6 +84,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("utoipa_swagger_ui", &["gateway"]),
     ("rustix", &["broker"]),
     ("tracing_subscriber", &["telemetry"]),
+    ("toml_edit", &["app/issuers"]),
     ("anyhow", &["app"]),
     ("clap", &["app"]),
 ];
