@@ -207,6 +207,8 @@ fn compose(
     headers.set(header::REPLAY_ID, replay_id.to_string());
     // Other groups on the topic have run the record already.
     headers.set(header::TARGET_GROUP, record_type.group.as_str());
+    // It has its attempts anew, those included that it had left its place for.
+    headers.remove(header::ATTEMPT);
     // It was parked before it failed, perhaps: that is over.
     headers.remove(header::QUARANTINE);
     let key_text = String::from_utf8_lossy(key.as_deref().unwrap_or_default()).into_owned();

@@ -29,6 +29,9 @@ const CLAIMS: Duration = DAY.saturating_mul(800);
 /// topic of jobs of the built-in catalog keeps its record, and a little.
 const SCHEDULE: Duration = DAY.saturating_mul(40);
 
+/// Attempts at webhooks: long enough to look into what a customer asks about.
+const WEBHOOK_DELIVERIES: Duration = DAY.saturating_mul(30);
+
 /// How often it is looked.
 const EVERY: Duration = Duration::from_hours(1);
 const LEASE: &str = "retention";
@@ -84,6 +87,8 @@ impl Sweeper {
         self.exhaust(REPLAYS, |before_ms| store.sweep_replays(before_ms)).await?;
         self.exhaust(LISTED_FOR, |before_ms| store.sweep_snapshots(before_ms)).await?;
         self.exhaust(SCHEDULE, |before_ms| store.sweep_schedule(before_ms)).await?;
+        let deliveries = |before_ms| store.sweep_webhook_deliveries(before_ms);
+        self.exhaust(WEBHOOK_DELIVERIES, deliveries).await?;
         self.exhaust(CLAIMS, |before_ms| store.sweep_claims(before_ms)).await
     }
 

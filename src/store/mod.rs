@@ -52,6 +52,7 @@ pub use waitlist::{
     CampaignRow, EventKind, EventRecord, MailEnd, MailRecord, MovedUser, NewReferral, NewUser,
     NotSignedUp, ReferralCounts, SignedUp, UserRow,
 };
+pub use waitlist::{DeliveryRecord, DisableWebhook, PastDelivery, WebhookRow, WebhookStatus};
 
 /// The database did not do what it was asked.
 #[derive(Debug, Error)]

@@ -106,6 +106,18 @@ impl Store {
         .await
     }
 
+    /// Forgets attempts at webhooks that were made before this time. Returns whether there may be
+    /// more.
+    pub async fn sweep_webhook_deliveries(&self, before_ms: i64) -> Result<bool, StoreError> {
+        self.sweep(
+            "DELETE FROM webhook_deliveries WHERE (webhook_id, message_id, at_ms) IN
+                 (SELECT webhook_id, message_id, at_ms FROM webhook_deliveries
+                  WHERE at_ms < $1 LIMIT $2)",
+            before_ms,
+        )
+        .await
+    }
+
     async fn sweep(&self, sql: &'static str, before_ms: i64) -> Result<bool, StoreError> {
         let done = sqlx::query(sql).bind(before_ms).bind(ROWS_MAX).execute(&self.writer).await?;
         Ok(done.rows_affected() >= ROWS_MAX.unsigned_abs())

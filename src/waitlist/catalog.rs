@@ -11,13 +11,14 @@ use super::events::reward_earned::RewardEarned;
 use super::events::user_signup::UserSignup;
 use super::events::user_verified::UserVerified;
 use super::fraud::FraudDetection;
+use super::handlers::WEBHOOK_ATTEMPTS_MAX;
 use super::position::PositionRecalculation;
 use super::reward::RewardDelivery;
 use super::webhook::WebhookDelivery;
 use crate::domain::catalog::{
     CatalogError, Declaration, Payload, PayloadType, RecordKind, RecordType, TopicSpec,
 };
-use crate::domain::retry::RetryPolicy;
+use crate::domain::retry::{Order, RetryPolicy};
 
 const DAY: Duration = Duration::from_hours(24);
 const WEEK: Duration = DAY.saturating_mul(7);
@@ -58,13 +59,16 @@ pub fn catalog() -> Result<Vec<RecordType>, CatalogError> {
             PER_USER,
             "Checks a user for signs of fraud.",
         ),
-        job::<WebhookDelivery>(
-            "webhook",
-            "delivery",
-            (5, WEEK),
-            "{webhook_id}",
-            "Delivers an event to a customer's webhook.",
-        ),
+        Declaration {
+            retry: webhook_retry(),
+            ..job::<WebhookDelivery>(
+                "webhook",
+                "delivery",
+                (5, WEEK),
+                "{webhook_id}",
+                "Delivers an event to a customer's webhook.",
+            )
+        },
         job::<AnalyticsAggregation>(
             "analytics",
             "aggregation",
@@ -110,6 +114,11 @@ fn job<P: Payload>(
         payload: PayloadType::of::<P>(),
         name,
     }
+}
+
+/// The handler chooses the waits, which are long: the key goes on meanwhile.
+fn webhook_retry() -> RetryPolicy {
+    RetryPolicy { attempts: WEBHOOK_ATTEMPTS_MAX, order: Order::Relaxed, ..RetryPolicy::DEFAULT }
 }
 
 fn email(kind: &str, partitions: i32, description: &str) -> Declaration {

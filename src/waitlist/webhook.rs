@@ -22,7 +22,7 @@ pub struct WebhookDelivery {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 1_000))]
     pub attempt: Option<u32>,
-    /// Attempts the producer asks for; the webhook's own setting when left out.
+    /// Attempts after the first that the producer asks for; the webhook's own setting when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 100))]
     pub max_retries: Option<u32>,

@@ -100,7 +100,7 @@ impl Load {
             shape,
             campaign_id: super::harness::uuid(),
             base: Mutex::new(jobgate.base.clone()),
-            client: reqwest::Client::new(),
+            client: super::harness::client(),
             next: AtomicUsize::new(0),
             end: AtomicUsize::new(shape.jobs),
             entries: Mutex::new(Vec::new()),

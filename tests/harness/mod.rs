@@ -77,8 +77,7 @@ impl Jobgate {
     pub(crate) async fn start_unready(options: Options) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let (child, base) = spawn(dir.path(), &options).await;
-        let client = reqwest::Client::new();
-        Self { base, dir, options, child, client }
+        Self { base, dir, options, child, client: client() }
     }
 
     /// Starts it again on the same directory, after it ended.
@@ -216,6 +215,13 @@ impl Drop for Jobgate {
             eprintln!("the end of jobgate's log:\n{}", shown.join("\n"));
         }
     }
+}
+
+/// A client of HTTP. The library is built without TLS of its own, as jobgate needs it, and asks
+/// for one even where none is spoken.
+pub(crate) fn client() -> reqwest::Client {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    reqwest::Client::new()
 }
 
 async fn read(request: reqwest::RequestBuilder) -> Option<Answer> {

@@ -8,6 +8,8 @@ mod mails;
 mod positions;
 mod referrals;
 mod users;
+mod webhook_deliveries;
+mod webhooks;
 
 pub use campaigns::CampaignRow;
 pub use events::{EventKind, EventRecord};
@@ -15,6 +17,8 @@ pub use mails::{MailEnd, MailRecord};
 pub use positions::MovedUser;
 pub use referrals::{NewReferral, ReferralCounts};
 pub use users::{NewUser, NotSignedUp, SignedUp, UserRow};
+pub use webhook_deliveries::{DeliveryRecord, DisableWebhook, PastDelivery};
+pub use webhooks::{WebhookRow, WebhookStatus};
 
 use sqlx::Row as _;
 use sqlx::any::AnyRow;

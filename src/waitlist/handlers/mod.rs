@@ -5,6 +5,7 @@
 
 mod analytics;
 mod analytics_rebuild;
+mod ask_webhooks;
 mod fan_out;
 mod keep_analytics;
 mod mail_data;
@@ -16,6 +17,7 @@ mod send_email;
 mod unrecorded;
 mod user_signup;
 mod user_verified;
+mod webhooks;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,6 +39,9 @@ use reward_earned::RecordReward;
 use send_email::{SendEmail, Tools};
 use user_signup::SignUp;
 use user_verified::Verify;
+use webhooks::DeliverWebhook;
+
+pub(in crate::waitlist) use webhooks::ATTEMPTS_MAX as WEBHOOK_ATTEMPTS_MAX;
 
 /// What the handlers stand on.
 pub struct Parts {
@@ -80,6 +85,8 @@ pub fn handlers(parts: &Parts) -> HashMap<String, Arc<dyn Handler>> {
     ];
     let positions = Recalculate::new(store, &fan_out);
     handlers.insert("position.recalculation".to_owned(), Arc::new(positions));
+    let deliver = DeliverWebhook::new(webhook_client, store, clock);
+    handlers.insert(webhooks::DELIVERY.to_owned(), Arc::new(deliver));
     handlers.extend(events.map(|(name, handler)| (name.to_owned(), handler)));
     handlers
 }

@@ -45,6 +45,7 @@ impl RecordReferral {
             let told = Some(vec![referrer_id, referred_id]);
             let places = PositionRecalculation { campaign_id, user_ids: told };
             self.fan_out.ask(&mut effect, job, "position.recalculation", &places).await?;
+            self.fan_out.ask_webhooks(&mut effect, job, campaign_id).await?;
             self.fan_out.keep_analytics(&mut effect, campaign_id, event.at_ms).await?;
         }
         effect.commit().await.map_err(database_away)?;

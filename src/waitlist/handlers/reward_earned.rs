@@ -28,6 +28,7 @@ impl RecordReward {
         effect.campaign(earned.campaign_id, now_ms).await.map_err(database_away)?;
         let event = event(job.id, &earned);
         if effect.record(&event).await.map_err(database_away)? {
+            self.fan_out.ask_webhooks(&mut effect, job, event.campaign_id).await?;
             self.fan_out.keep_analytics(&mut effect, event.campaign_id, event.at_ms).await?;
         }
         effect.commit().await.map_err(database_away)?;

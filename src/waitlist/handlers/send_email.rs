@@ -31,7 +31,7 @@ const ATTEMPTS_MAX: u32 = RetryPolicy::DEFAULT.attempts;
 pub(super) struct SendEmail {
     kind: EmailKind,
     tools: Tools,
-    unrecorded: Unrecorded,
+    unrecorded: Unrecorded<String>,
     /// Somebody names a template, which has no effect: said once.
     has_warned: AtomicBool,
 }
@@ -62,7 +62,7 @@ impl SendEmail {
         if store.is_claimed(&job.scope, job.id).await.map_err(database_away)? {
             return Ok(Outcome::AlreadyDone);
         }
-        if let Some(recipient) = self.unrecorded.recipient(&job.scope, job.id) {
+        if let Some(recipient) = self.unrecorded.get(&job.scope, job.id) {
             return self.record_sent(job, &email, &recipient).await;
         }
         let user = store.user(email.user_id).await.map_err(database_away)?;
@@ -91,7 +91,7 @@ impl SendEmail {
             .send(&mail, self.tools.clock.now_ms())
             .await
             .map_err(|error| outcome(&error))?;
-        self.unrecorded.add(&job.scope, job.id, &mail.to);
+        self.unrecorded.add(&job.scope, job.id, mail.to.clone());
         self.record_sent(job, &email, &mail.to).await
     }
 

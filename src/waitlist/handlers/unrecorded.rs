@@ -1,32 +1,37 @@
-//! Mails that are out and could not be written down. A database that can be read and not written
-//! (a full disk, a standby) would else have each probe send the same mail once more.
+//! What is out and could not be written down, such as a mail. A database that can be read and not
+//! written (a full disk, a standby) would else have each probe send the same once more.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use uuid::Uuid;
 
-/// So many are remembered. A worker runs 32 mails at once, and those of an outage wait; what is
-/// more than that has gone to another worker with its partition.
-const MAILS_MAX: usize = 1_000;
+/// So many are remembered. A worker runs 32 jobs of a group at once, and those of an outage wait;
+/// what is more than that has gone to another worker with its partition.
+const JOBS_MAX: usize = 1_000;
 
-/// The mails, by where their job is claimed and its id, with whom they went to.
-#[derive(Default)]
-pub(super) struct Unrecorded(Mutex<HashMap<(Arc<str>, Uuid), String>>);
+/// By where the job is claimed and its id: what is to be written down.
+pub(super) struct Unrecorded<T>(Mutex<HashMap<(Arc<str>, Uuid), T>>);
 
-impl Unrecorded {
-    /// A mail is out.
-    pub(super) fn add(&self, scope: &Arc<str>, id: Uuid, recipient: &str) {
-        let mut mails = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if mails.len() < MAILS_MAX {
-            mails.insert((Arc::clone(scope), id), recipient.to_owned());
+impl<T> Default for Unrecorded<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Clone> Unrecorded<T> {
+    /// It is out.
+    pub(super) fn add(&self, scope: &Arc<str>, id: Uuid, what: T) {
+        let mut jobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if jobs.len() < JOBS_MAX {
+            jobs.insert((Arc::clone(scope), id), what);
         }
     }
 
-    /// Whom it went to, if this process has sent it.
-    pub(super) fn recipient(&self, scope: &Arc<str>, id: Uuid) -> Option<String> {
-        let mails = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        mails.get(&(Arc::clone(scope), id)).cloned()
+    /// What is to be written down, if this process has sent it.
+    pub(super) fn get(&self, scope: &Arc<str>, id: Uuid) -> Option<T> {
+        let jobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.get(&(Arc::clone(scope), id)).cloned()
     }
 
     /// It is written down.
@@ -44,13 +49,13 @@ mod tests {
         let (unrecorded, group, replay) = (Unrecorded::default(), "group".into(), "replay".into());
         let id = Uuid::from_u128(1);
         unrecorded.add(&group, id, "ada@example.com");
-        assert_eq!(unrecorded.recipient(&group, id).as_deref(), Some("ada@example.com"));
-        assert_eq!(unrecorded.recipient(&replay, id), None);
+        assert_eq!(unrecorded.get(&group, id), Some("ada@example.com"));
+        assert_eq!(unrecorded.get(&replay, id), None);
         unrecorded.remove(&group, id);
-        assert_eq!(unrecorded.recipient(&group, id), None);
-        for number in 0..=MAILS_MAX {
+        assert_eq!(unrecorded.get(&group, id), None);
+        for number in 0..=JOBS_MAX {
             unrecorded.add(&group, Uuid::from_u128(number as u128), "x");
         }
-        assert_eq!(unrecorded.recipient(&group, Uuid::from_u128(MAILS_MAX as u128)), None);
+        assert_eq!(unrecorded.get(&group, Uuid::from_u128(JOBS_MAX as u128)), None);
     }
 }

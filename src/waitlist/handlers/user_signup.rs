@@ -50,6 +50,7 @@ impl SignUp {
                 self.fan_out.ask(&mut effect, job, "fraud.detection", &check).await?;
                 let places = PositionRecalculation { campaign_id, user_ids: Some(vec![id]) };
                 self.fan_out.ask(&mut effect, job, "position.recalculation", &places).await?;
+                self.fan_out.ask_webhooks(&mut effect, job, campaign_id).await?;
                 self.fan_out.keep_analytics(&mut effect, campaign_id, event.at_ms).await?;
             }
             // The same signup, published once more.

@@ -60,6 +60,7 @@ impl Verify {
             let told = referrers.into_iter().chain([id]).collect();
             let places = PositionRecalculation { campaign_id, user_ids: Some(told) };
             self.fan_out.ask(&mut effect, job, "position.recalculation", &places).await?;
+            self.fan_out.ask_webhooks(&mut effect, job, campaign_id).await?;
             self.fan_out.keep_analytics(&mut effect, campaign_id, at_ms).await?;
         }
         effect.commit().await.map_err(database_away)?;
