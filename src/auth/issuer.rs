@@ -64,7 +64,8 @@ pub enum KeySource {
 pub(super) struct Issuer {
     /// What the names of its callers begin with.
     pub(super) prefix: Option<Box<str>>,
-    pub(super) issuer: Box<str>,
+    /// What its tokens have as `iss`.
+    pub(super) iss: Box<str>,
     pub(super) audience: Box<str>,
     pub(super) keys: Keys,
 }
@@ -92,7 +93,7 @@ impl Issuer {
             KeySource::Url(settings) => Keys::Set(Jwks::new(*settings, clock.clone()).into()),
         };
         let prefix = name.map(|name| name.prefix().into());
-        Self { prefix, issuer, audience, keys }
+        Self { prefix, iss: issuer, audience, keys }
     }
 
     /// What its tokens are checked with, for people.

@@ -5,7 +5,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::domain::clock::ManualClock;
+use crate::domain::clock::{Clock as _, ManualClock};
 use crate::outbound::{ClientSettings, Dns, Reach};
 
 const NOW_MS: i64 = 1_767_225_600_000;

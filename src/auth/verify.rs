@@ -159,7 +159,7 @@ impl Verifier {
                     let cause = std::error::Error::source(&error);
                     cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
                 });
-                found.push((&*issuer.issuer, probed));
+                found.push((&*issuer.iss, probed));
             }
         }
         found
@@ -205,7 +205,7 @@ impl Verifier {
         let Some(issuer) = self.issuers.get(issuer) else {
             return Err(TokenError::UnknownIssuer.into());
         };
-        let no_keys = || VerifyError::NoKeys(issuer.issuer.clone());
+        let no_keys = || VerifyError::NoKeys(issuer.iss.clone());
         let Keys::Set(set) = &issuer.keys else { return Err(no_keys()) };
         match miss {
             Miss::Refused(error) => return Err(error.into()),
@@ -260,7 +260,7 @@ impl Verifier {
         }
         let issued: Issued = object(payload)?;
         let said = text("iss", issued.iss.as_ref())?.ok_or(TokenError::Missing("iss"))?;
-        let is_said = |issuer: &Issuer| *issuer.issuer == *said;
+        let is_said = |issuer: &Issuer| *issuer.iss == *said;
         self.issuers.iter().position(is_said).ok_or(TokenError::UnknownIssuer)
     }
 
@@ -314,8 +314,8 @@ fn check_times(claims: &Claims, now_ms: i64) -> Result<(i64, i64), TokenError> {
 
 fn check_parties(claims: &Claims, expected: &Issuer) -> Result<(), TokenError> {
     let issuer = text("iss", claims.iss.as_ref())?.ok_or(TokenError::Missing("iss"))?;
-    if *issuer != *expected.issuer {
-        return Err(TokenError::WrongIssuer(expected.issuer.clone()));
+    if *issuer != *expected.iss {
+        return Err(TokenError::WrongIssuer(expected.iss.clone()));
     }
     let audience = &expected.audience;
     let is_for_us = match claims.aud.as_ref() {

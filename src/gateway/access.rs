@@ -9,12 +9,12 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
+use axum::{RequestExt as _, Router};
 use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::SecurityRequirement;
@@ -126,17 +126,16 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 /// Lets a request pass whose token the rule accepts; its [`Caller`] goes with it.
 async fn pass(
     State((guard, rule)): State<(Guard, Rule)>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    let (mut parts, body) = request.into_parts();
-    match guard.caller(rule, &mut parts).await {
+    match guard.caller(rule, &mut request).await {
         Ok(caller) => {
-            parts.extensions.insert(caller);
-            next.run(Request::from_parts(parts, body)).await
+            request.extensions_mut().insert(caller);
+            next.run(request).await
         }
         Err(problem) => {
-            body::discard(Request::from_parts(parts, body)).await;
+            body::discard(request).await;
             problem.into_response()
         }
     }
@@ -152,8 +151,9 @@ impl Rule {
 }
 
 impl Guard {
-    async fn caller(&self, rule: Rule, parts: &mut Parts) -> Result<Caller, Problem> {
-        let caller = self.verifier.verify(bearer(&parts.headers)?).await.map_err(refusal)?;
+    async fn caller(&self, rule: Rule, request: &mut Request) -> Result<Caller, Problem> {
+        let token = bearer(request.headers())?;
+        let caller = self.verifier.verify(token).await.map_err(refusal)?;
         let Some(scope) = rule.scope().filter(|scope| !caller.scopes.contains(*scope)) else {
             return Ok(caller);
         };
@@ -163,7 +163,7 @@ impl Guard {
         match rule {
             Rule::OfSomeType(_) => Ok(caller),
             Rule::OfType(_, parameter) => {
-                let named = named(parts, parameter).await;
+                let named = named(request, parameter).await;
                 let known = named.as_deref().and_then(|name| self.type_name(scope, name));
                 // A name that is none is held against the scopes too: who may not write a type
                 // is not told whether there is one.
@@ -190,8 +190,8 @@ impl Guard {
 }
 
 /// What stands at this place of the path.
-async fn named(parts: &mut Parts, parameter: &str) -> Option<String> {
-    let all = RawPathParams::from_request_parts(parts, &()).await.ok()?;
+async fn named(request: &mut Request, parameter: &str) -> Option<String> {
+    let all = request.extract_parts::<RawPathParams>().await.ok()?;
     all.iter().find(|(name, _)| *name == parameter).map(|(_, value)| value.to_owned())
 }
 
