@@ -48,16 +48,16 @@ impl Stopped {
         let kafka = LocalKafka::start(super::BrokerSettings::new(dir.path()), |_| {}).await;
         let kafka = kafka.expect("Kafka starts");
         let database = tokio::task::spawn_blocking(fresh_database).await.expect("a database");
-        let member = |role: &str| {
+        let member = |args: &[&str]| {
             Jobgate::start(Options {
                 brokers: Some(kafka.bootstrap_servers().to_owned()),
-                args: ["--role", role].map(str::to_owned).to_vec(),
+                args: args.iter().map(|arg| (*arg).to_owned()).collect(),
                 env: vec![("DATABASE_URL".to_owned(), database.clone())],
                 ..Options::default()
             })
         };
-        let gateway = member("gateway").await;
-        let mut worker = member("worker").await;
+        let gateway = member(&["--role", "gateway"]).await;
+        let mut worker = member(&["--role", "worker", "--groups", "email-workers"]).await;
         let producer = ClientConfig::new()
             .set("bootstrap.servers", kafka.bootstrap_servers())
             .create()

@@ -8,6 +8,9 @@
     reason = "a test fails by panicking, and its ledger is for a person to read"
 )]
 
+#[path = "../harness/dns.rs"]
+#[expect(dead_code, reason = "the tests of the resolver use all of it")]
+mod dns;
 #[path = "../harness/mod.rs"]
 mod harness;
 #[path = "../mail/server.rs"]
@@ -21,4 +24,6 @@ mod emails;
 mod events;
 mod kills;
 mod positions;
+mod receiver;
 mod stage;
+mod webhooks;

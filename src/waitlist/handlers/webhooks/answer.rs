@@ -87,9 +87,9 @@ mod tests {
     use super::*;
     use crate::outbound::RetryAfter;
 
-    fn answer(status: u16, retry_after_s: Option<u64>) -> Result<Answer, SendError> {
+    fn answer(status: u16, retry_after_s: Option<u64>) -> Answer {
         let retry_after = retry_after_s.map(|wait| RetryAfter::Wait(Duration::from_secs(wait)));
-        Ok(Answer { status, retry_after, body: b"no\n  \0 way".to_vec(), is_whole: true })
+        Answer { status, retry_after, body: b"no\n  \0 way".to_vec(), is_whole: true }
     }
 
     #[test]
@@ -112,15 +112,15 @@ mod tests {
             (503, Some(u64::MAX), asked(86_400)),
             (504, Some(0), failed),
         ] {
-            assert_eq!(met(&answer(status, retry_after), 0), expected, "{status}");
+            assert_eq!(met(&Ok(answer(status, retry_after)), 0), expected, "{status}");
         }
     }
 
     #[test]
     fn a_reason_quotes_the_answer_on_one_line() {
-        let said = reason(&answer(500, None));
+        let said = reason(&Ok(answer(500, None)));
         assert_eq!(said, "the endpoint answered 500: no \u{fffd} way");
-        assert!(reason(&answer(302, None)).contains("webhooks.url"));
+        assert!(reason(&Ok(answer(302, None))).contains("webhooks.url"));
         let error =
             SendError::TimedOut { host: "a.example".into(), timeout: Duration::from_secs(15) };
         assert_eq!(reason(&Err(error)), "a.example did not answer within 15 s");

@@ -17,8 +17,9 @@ use crate::domain::clock::millis;
 
 /// So many failures in a row, and an endpoint is away.
 const FAILURES_MAX: u32 = 3;
-/// Or fewer, if they have taken so long together: those that hang cost the most.
-const FAILING_MAX: Duration = Duration::from_secs(20);
+/// Or fewer, if they have taken so long together: one that hangs is away at once, since it costs
+/// the others the most.
+const FAILING_MAX: Duration = Duration::from_secs(10);
 /// For how long an endpoint is left alone at first; a restart is over by then.
 const ALONE_FIRST: Duration = Duration::from_mins(1);
 /// And at most, unless it asks for more: by so much a recovery may be noticed late.
@@ -31,11 +32,14 @@ const PROBE_MAX: Duration = Duration::from_mins(1);
 /// An attempt that takes longer is a slow one.
 const SLOW: Duration = Duration::from_secs(1);
 /// A job that has waited for its turn for so long stands in a queue.
-pub(super) const BEHIND: Duration = Duration::from_secs(30);
+pub(super) const BEHIND: Duration = Duration::from_secs(15);
 /// The least distance of two jobs that are put off: ten a second come back to an endpoint.
 const STEP_MIN: Duration = Duration::from_millis(100);
 /// The times that jobs are put off to are spread over so long at most.
 const SPREAD_MAX: Duration = Duration::from_hours(1);
+/// While its jobs are put off, a webhook's row is looked at once in this time: thousands of them
+/// make way as fast as rows of the schedule can be written.
+const ROW_AGE_MAX: Duration = Duration::from_secs(1);
 /// Endpoints that are remembered: only those that have failed, or are slow, are at all.
 const ENDPOINTS_MAX: usize = 10_000;
 
@@ -62,6 +66,14 @@ pub(super) enum PutOff {
     Behind,
 }
 
+/// How an endpoint stands after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    There,
+    AwayFromNowOn,
+    StillAway,
+}
+
 #[derive(Debug, Default)]
 struct Endpoint {
     /// Another one under the same id is another endpoint.
@@ -76,6 +88,8 @@ struct Endpoint {
     slow_until_ms: i64,
     /// When the next job that is put off comes back.
     next_ms: i64,
+    /// When its webhook's row was last looked at.
+    row_read_ms: i64,
 }
 
 /// It is left alone.
@@ -89,7 +103,25 @@ struct Alone {
 }
 
 impl Endpoints {
-    /// Whether a job that has waited for so long in its topic may go.
+    /// Until when a job is put off, if that is known without another look at its webhook's row.
+    pub(super) fn still(&self, id: Uuid, waited_ms: i64, now_ms: i64) -> Option<(i64, PutOff)> {
+        let mut all = self.lock();
+        let endpoint = all.get_mut(&id)?;
+        if now_ms >= endpoint.row_read_ms.saturating_add(millis(ROW_AGE_MAX)) {
+            return None;
+        }
+        match endpoint.alone {
+            Some(alone) if now_ms < alone.until_ms => {
+                Some((endpoint.slot(alone.until_ms, now_ms), PutOff::Away))
+            }
+            None if endpoint.is_slow(waited_ms, now_ms) => {
+                Some((endpoint.slot(now_ms, now_ms), PutOff::Behind))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a job that has waited for so long in its topic may go, by its webhook's row.
     pub(super) fn ask(&self, id: Uuid, url: &str, waited_ms: i64, now_ms: i64) -> Passage {
         let mut all = self.lock();
         let Some(endpoint) = all.get_mut(&id) else { return Passage::Go };
@@ -97,6 +129,7 @@ impl Endpoints {
             all.remove(&id);
             return Passage::Go;
         }
+        endpoint.row_read_ms = now_ms;
         if let Some(alone) = &mut endpoint.alone {
             let until_ms = alone.until_ms;
             if now_ms >= until_ms && now_ms >= alone.probed_until_ms {
@@ -108,7 +141,7 @@ impl Endpoints {
                 why: PutOff::Away,
             };
         }
-        if now_ms < endpoint.slow_until_ms && waited_ms > millis(BEHIND) {
+        if endpoint.is_slow(waited_ms, now_ms) {
             return Passage::PutOff {
                 until_ms: endpoint.slot(now_ms, now_ms),
                 why: PutOff::Behind,
@@ -133,8 +166,7 @@ impl Endpoints {
         endpoint.usual_ms = took_ms;
     }
 
-    /// It has not, after so long, and may have asked to be left alone. Returns whether it is away
-    /// from now on, and was not before.
+    /// It has not, after so long, and may have asked to be left alone.
     pub(super) fn failed(
         &self,
         id: Uuid,
@@ -142,9 +174,9 @@ impl Endpoints {
         took_ms: i64,
         asked: Option<Duration>,
         now_ms: i64,
-    ) -> bool {
+    ) -> Standing {
         let mut all = self.lock();
-        let Some(endpoint) = known(&mut all, id, url) else { return false };
+        let Some(endpoint) = known(&mut all, id, url) else { return Standing::There };
         endpoint.failures = endpoint.failures.saturating_add(1);
         endpoint.failing_ms = endpoint.failing_ms.saturating_add(took_ms);
         if took_ms >= millis(SLOW) {
@@ -162,7 +194,11 @@ impl Endpoints {
         let until_ms = now_ms.saturating_add(millis(alone_for));
         let alone = Alone { until_ms, wait, probed_until_ms: 0 };
         endpoint.alone = (!alone_for.is_zero()).then_some(alone);
-        is_away && was_away_for.is_zero()
+        match (is_away, was_away_for) {
+            (false, _) => Standing::There,
+            (true, Duration::ZERO) => Standing::AwayFromNowOn,
+            (true, _) => Standing::StillAway,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Endpoint>> {
@@ -171,6 +207,11 @@ impl Endpoints {
 }
 
 impl Endpoint {
+    /// Whether a job that has waited for so long makes way for others.
+    fn is_slow(&self, waited_ms: i64, now_ms: i64) -> bool {
+        now_ms < self.slow_until_ms && waited_ms > millis(BEHIND)
+    }
+
     /// A time to come back at, not before this one: behind those that others got.
     fn slot(&mut self, from_ms: i64, now_ms: i64) -> i64 {
         let first_ms = from_ms.max(now_ms.saturating_add(millis(WAIT_AWAY_MIN)));
@@ -220,29 +261,29 @@ mod tests {
         until(endpoints.ask(HOOK, URL, 0, now_ms))
     }
 
-    fn fail(endpoints: &Endpoints, now_ms: i64) -> bool {
+    fn fail(endpoints: &Endpoints, now_ms: i64) -> Standing {
         endpoints.failed(HOOK, URL, 10, None, now_ms)
     }
 
     #[test]
     fn three_failures_in_a_row_and_an_endpoint_is_left_alone_then_one_job_looks() {
         let endpoints = Endpoints::default();
-        assert!(!fail(&endpoints, NOW));
-        assert!(!fail(&endpoints, NOW));
+        assert_eq!(fail(&endpoints, NOW), Standing::There);
+        assert_eq!(fail(&endpoints, NOW), Standing::There);
         assert_eq!(ask(&endpoints, NOW), None);
-        assert!(fail(&endpoints, NOW), "that is news");
+        assert_eq!(fail(&endpoints, NOW), Standing::AwayFromNowOn);
         // Nobody comes back before it is looked again, and no two at once.
         assert_eq!(ask(&endpoints, NOW), Some(NOW + 61_000));
         assert_eq!(ask(&endpoints, NOW), Some(NOW + 61_100));
         assert_eq!(ask(&endpoints, NOW + 59_999), Some(NOW + 59_999 + 61_000));
         assert_eq!(ask(&endpoints, NOW + 60_000), None, "this one looks");
         assert!(ask(&endpoints, NOW + 60_001).is_some(), "and nobody else");
-        assert!(!fail(&endpoints, NOW + 60_500));
+        assert_eq!(fail(&endpoints, NOW + 60_500), Standing::StillAway);
         assert!(ask(&endpoints, NOW + 180_499).is_some(), "the wait doubles");
         assert_eq!(ask(&endpoints, NOW + 180_500), None);
         endpoints.succeeded(HOOK, URL, 10, NOW + 180_600);
         assert_eq!(ask(&endpoints, NOW + 180_600), None);
-        assert!(!fail(&endpoints, NOW + 180_600), "it begins anew");
+        assert_eq!(fail(&endpoints, NOW + 180_600), Standing::There, "it begins anew");
     }
 
     #[test]
@@ -260,8 +301,8 @@ mod tests {
     #[test]
     fn one_that_hangs_is_left_alone_sooner() {
         let endpoints = Endpoints::default();
-        assert!(!endpoints.failed(HOOK, URL, 15_000, None, NOW));
-        assert!(endpoints.failed(HOOK, URL, 15_000, None, NOW));
+        assert_eq!(endpoints.failed(HOOK, URL, 9_999, None, NOW), Standing::There);
+        assert_eq!(endpoints.failed(HOOK, URL, 1, None, NOW), Standing::AwayFromNowOn);
         assert!(ask(&endpoints, NOW).is_some());
     }
 
@@ -269,7 +310,7 @@ mod tests {
     fn one_that_asks_for_it_is_left_alone_for_a_day_at_most() {
         let endpoints = Endpoints::default();
         let asks = |seconds| Some(Duration::from_secs(seconds));
-        assert!(!endpoints.failed(HOOK, URL, 10, asks(7_200), NOW), "it is there");
+        assert_eq!(endpoints.failed(HOOK, URL, 10, asks(7_200), NOW), Standing::There);
         assert!(ask(&endpoints, NOW + 7_199_999).is_some());
         assert_eq!(ask(&endpoints, NOW + 7_200_000), None);
         endpoints.failed(HOOK, URL, 10, asks(5), NOW);
@@ -283,13 +324,30 @@ mod tests {
     fn those_that_stand_in_the_queue_of_a_slow_one_make_way() {
         let endpoints = Endpoints::default();
         endpoints.succeeded(HOOK, URL, 4_000, NOW);
-        let behind = |now_ms| until(endpoints.ask(HOOK, URL, 30_001, now_ms));
+        let behind = |now_ms| until(endpoints.ask(HOOK, URL, 15_001, now_ms));
         assert_eq!(ask(&endpoints, NOW), None, "it has not waited");
         assert_eq!(behind(NOW), Some(NOW + 61_000));
         assert_eq!(behind(NOW + 1), Some(NOW + 65_000), "as far apart as it takes");
         assert_eq!(behind(NOW + 4_000), None, "half of the time is its own");
         endpoints.succeeded(HOOK, URL, 999, NOW + 5_000);
         assert_eq!(behind(NOW + 5_000), None);
+    }
+
+    #[test]
+    fn a_row_is_looked_at_again_after_a_second() {
+        let endpoints = Endpoints::default();
+        let still = |now_ms| endpoints.still(HOOK, 15_001, now_ms).map(|(at_ms, _)| at_ms);
+        for _ in 0..3 {
+            fail(&endpoints, NOW);
+        }
+        assert_eq!(still(NOW), None, "it was not looked at yet");
+        assert_eq!(ask(&endpoints, NOW), Some(NOW + 61_000));
+        assert_eq!(still(NOW + 999), Some(NOW + 61_999));
+        assert_eq!(still(NOW + 1_000), None);
+        assert!(ask(&endpoints, NOW + 59_900).is_some());
+        assert_eq!(still(NOW + 60_000), None, "one of them looks whether it is back");
+        endpoints.succeeded(HOOK, URL, 4_000, NOW + 60_000);
+        assert!(still(NOW + 60_100).is_some(), "it is slow");
     }
 
     #[test]

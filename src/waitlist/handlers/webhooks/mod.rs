@@ -14,18 +14,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use uuid::Uuid;
 
 use super::unrecorded::Unrecorded;
 use super::{Attempt, database_away, end};
-use crate::domain::clock::{SharedClock, millis};
+use crate::domain::clock::{SharedClock, millis, rfc3339};
 use crate::domain::handler::{Failure, Handler, Job, Later, Outcome};
 use crate::domain::record::header;
 use crate::domain::retry::RetryPolicy;
 use crate::outbound::{Client, Post, header as signed};
-use crate::store::{DeliveryRecord, DisableWebhook, Store, WebhookRow, WebhookStatus};
+use crate::store::{
+    DeliveryRecord, DisableWebhook, PastDelivery, Store, WebhookRow, WebhookStatus,
+};
 use crate::waitlist::webhook::WebhookDelivery;
 use answer::{ANSWER_BYTES_MAX, Met, met, reason};
-use endpoints::{BEHIND, Endpoints, Passage, PutOff};
+use endpoints::{BEHIND, Endpoints, Passage, PutOff, Standing};
 
 pub(in crate::waitlist) use attempts::ATTEMPTS_MAX;
 
@@ -84,15 +87,18 @@ impl DeliverWebhook {
 
     async fn deliver(&self, job: &Job) -> Attempt {
         let delivery: WebhookDelivery = job.payload()?;
+        let id = delivery.webhook_id;
+        let now_ms = self.clock.now_ms();
+        let waited_ms = now_ms.saturating_sub(job.record.timestamp_ms.unwrap_or(now_ms));
+        if let Some((until_ms, why)) = self.endpoints.still(id, waited_ms, now_ms) {
+            return put_off(job, id, (until_ms, why), now_ms);
+        }
         if self.store.is_claimed(&job.scope, job.id).await.map_err(database_away)? {
             return Ok(Outcome::AlreadyDone);
         }
         if let Some(record) = self.unrecorded.get(&job.scope, job.id) {
             return self.record(job, &record).await;
         }
-        let now_ms = self.clock.now_ms();
-        let waited_ms = now_ms.saturating_sub(job.record.timestamp_ms.unwrap_or(now_ms));
-        let id = delivery.webhook_id;
         let webhook = self.store.webhook(id).await.map_err(database_away)?;
         let Some(webhook) = webhook else { return Err(unknown(&delivery, job, waited_ms)) };
         is_active(&webhook).map_err(Outcome::Fail)?;
@@ -101,7 +107,7 @@ impl DeliverWebhook {
         let now = Now { job, delivery: &delivery, webhook: &webhook, attempt, waited_ms };
         match self.endpoints.ask(id, &webhook.url, waited_ms, now_ms) {
             Passage::Go => self.send(&now, now_ms).await,
-            Passage::PutOff { until_ms, why } => put_off(&now, until_ms, why, now_ms),
+            Passage::PutOff { until_ms, why } => put_off(job, id, (until_ms, why), now_ms),
         }
     }
 
@@ -140,32 +146,33 @@ impl DeliverWebhook {
             duration_ms: took_ms,
             error: (met != Met::Taken).then(|| reason(&result)),
         };
-        let endpoint = (webhook.id, webhook.url.as_str());
+        let (id, url) = (webhook.id, webhook.url.as_str());
         match met {
             Met::Taken => {
-                self.endpoints.succeeded(endpoint.0, endpoint.1, took_ms, ended_ms);
+                self.endpoints.succeeded(id, url, took_ms, ended_ms);
                 self.unrecorded.add(&job.scope, job.id, record.clone());
                 self.record(job, &record).await
             }
             Met::Gone => {
                 self.record_failed(&record, DisableWebhook::Now { reason: GONE }).await?;
-                Err(Outcome::Fail(disabled(webhook, GONE)))
+                Err(Outcome::Fail(disabled_by(webhook, GONE, &record)))
             }
             Met::Forbidden => {
                 self.record_failed(&record, DisableWebhook::No).await?;
                 Err(Outcome::Fail(forbidden(webhook, &record)))
             }
             Met::Failed { asked } => {
-                let (id, url) = endpoint;
-                if self.endpoints.failed(id, url, took_ms, asked, ended_ms) {
-                    tracing::warn!(webhook.id = %id, host = post.url.host(), "an endpoint is away: its webhook's jobs are put off");
+                let standing = self.endpoints.failed(id, url, took_ms, asked, ended_ms);
+                if standing == Standing::AwayFromNowOn {
+                    tracing::warn!(webhook.id = %id, host = post.url.host(),
+                        "an endpoint is away: its webhook's jobs are put off");
                 }
                 let failing_ms = millis(FAILING_MAX);
                 let disable = DisableWebhook::After { failing_ms, reason: FAILING };
                 if self.record_failed(&record, disable).await? {
-                    return Err(Outcome::Fail(disabled(webhook, FAILING)));
+                    return Err(Outcome::Fail(disabled_by(webhook, FAILING, &record)));
                 }
-                self.again(now, &record, asked).await
+                self.again(now, &record, (asked, standing)).await
             }
         }
     }
@@ -200,7 +207,7 @@ impl DeliverWebhook {
         &self,
         now: &Now<'_>,
         record: &DeliveryRecord,
-        asked: Option<Duration>,
+        (asked, standing): (Option<Duration>, Standing),
     ) -> Attempt {
         let attempts = attempts::attempts_max(now.delivery.max_retries, now.webhook.max_retries);
         let error = record.error.clone().unwrap_or_default();
@@ -209,7 +216,8 @@ impl DeliverWebhook {
         }
         let wait = attempts::wait_after(now.attempt, rand::random());
         let wait = wait.max(asked.unwrap_or_default());
-        let after = attempts::in_place_or_away(wait, is_behind(now.waited_ms));
+        let holds_others_up = is_behind(now.waited_ms) || standing != Standing::There;
+        let after = attempts::in_place_or_away(wait, holds_others_up);
         let message =
             format!("attempt {} of {attempts} at webhook {}: {error}", now.attempt, now.webhook.id);
         let failure = Failure::new("webhook_failed", message);
@@ -220,13 +228,9 @@ impl DeliverWebhook {
         let (id, attempt) = (now.webhook.id, now.attempt);
         let past = self.store.past_deliveries((id, now.job.id), TOLD_MAX).await;
         let past = past.map_err(database_away)?;
-        let tell = |past: crate::store::PastDelivery| {
+        let tell = |past: PastDelivery| {
             let error = past.error.unwrap_or_else(|| "succeeded".to_owned());
-            format!(
-                "attempt {} at {}: {error}",
-                past.attempt,
-                crate::domain::clock::rfc3339(past.at_ms)
-            )
+            format!("attempt {} at {}: {error}", past.attempt, rfc3339(past.at_ms))
         };
         let message = format!(
             "webhook {id} has not taken it in {attempt} attempts, the last one: {error}. Replay \
@@ -273,6 +277,11 @@ fn disabled(webhook: &WebhookRow, reason: &str) -> Failure {
     Failure::new("webhook_disabled", message)
 }
 
+/// The same, of the attempt that has disabled it.
+fn disabled_by(webhook: &WebhookRow, reason: &str, record: &DeliveryRecord) -> Failure {
+    Failure { chain: record.error.iter().cloned().collect(), ..disabled(webhook, reason) }
+}
+
 fn forbidden(webhook: &WebhookRow, record: &DeliveryRecord) -> Failure {
     let error = record.error.as_deref().unwrap_or_default();
     let message = format!(
@@ -300,8 +309,7 @@ fn unknown(delivery: &WebhookDelivery, job: &Job, waited_ms: i64) -> Outcome {
 
 /// It makes way for the others of its partition without an attempt. One that has been back for
 /// days has had its chance.
-fn put_off(now: &Now<'_>, until_ms: i64, why: PutOff, now_ms: i64) -> Attempt {
-    let id = now.webhook.id;
+fn put_off(job: &Job, id: Uuid, (until_ms, why): (i64, PutOff), now_ms: i64) -> Attempt {
     let failure = match why {
         PutOff::Away => {
             let message = format!(
@@ -318,8 +326,8 @@ fn put_off(now: &Now<'_>, until_ms: i64, why: PutOff, now_ms: i64) -> Attempt {
             Failure::new("webhook_behind", message)
         }
     };
-    let has_been_back = now.job.record.headers.text(header::ATTEMPT).is_some();
-    if has_been_back && age_ms(now.job, now_ms) > millis(PUT_OFF_MAX) {
+    let has_been_back = job.record.headers.text(header::ATTEMPT).is_some();
+    if has_been_back && age_ms(job, now_ms) > millis(PUT_OFF_MAX) {
         return Err(Outcome::Fail(failure));
     }
     let wait_ms = u64::try_from(until_ms.saturating_sub(now_ms)).unwrap_or(0);
