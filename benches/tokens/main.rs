@@ -2,7 +2,7 @@
 //! checked, and from then on, when it is known by its hash. `scripts/bench` runs it.
 #![expect(
     clippy::expect_used,
-    clippy::panic,
+    clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::cast_precision_loss,
     reason = "a benchmark fails by panicking, and prints figures of a few digits"

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::harness::{Answer, Jobgate, Options, until, uuid, verification};
 use super::identity::{Key, KeyServer};
-use super::{SCOPES, SECRET, claims, jobgate, part, producer_of, text};
+use super::{SCOPES, SECRET, Variables, claims, jobgate, part, producer_of, text};
 
 const SHOP_SECRET: &str = "another secret of the tests, long enough";
 
@@ -157,7 +157,7 @@ pub(super) fn faulty_settings_are_refused(directory: &Path) {
     std::fs::write(&file, text).expect("the file");
     let file = file.to_str().expect("a path");
     let url = "https://id.example/keys";
-    let cases: [(&[(&str, &str)], &[&str]); 7] = [
+    let cases: [(Variables<'_>, &[&str]); 7] = [
         (&[("JOBGATE_JWT_ISSUERS", file)], &["\"A/b\": name must be", "must begin with https://"]),
         (&[("JOBGATE_JWT_ISSUERS", "nowhere.toml")], &["nowhere.toml cannot be read"]),
         (

@@ -121,28 +121,7 @@ pub(super) async fn no_trick_works_with_published_keys(brokers: &str) {
     accepted(&jobgate, "RSA", &rsa.token(&fresh())).await;
     accepted(&jobgate, "EC", &ec.token(&fresh())).await;
 
-    // The public key as a secret, in each of its forms.
-    let jwk = rsa.jwk();
-    let modulus = BASE64_URL_SAFE_NO_PAD.decode(jwk["n"].as_str().expect("n")).expect("base64");
-    let (text, number) = (jwk.to_string(), jwk["n"].as_str().expect("n").to_owned());
-    for secret in [&modulus[..], text.as_bytes(), number.as_bytes(), &[7; 32], b""] {
-        for kid in ["r", "e", "shared"] {
-            for name in ["HS256", "HS384", "HS512", "RS256", "ES256"] {
-                let message =
-                    format!("{}.{}", part(&json!({ "alg": name, "kid": kid })), part(&fresh()));
-                let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-                let signature = hmac::sign(&key, message.as_bytes());
-                let forged = format!("{message}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature));
-                let answer = answer(&jobgate, &forged).await;
-                assert_eq!(
-                    answer.status,
-                    StatusCode::UNAUTHORIZED,
-                    "{name} {kid}: {}",
-                    answer.text
-                );
-            }
-        }
-    }
+    a_public_key_is_no_secret(&jobgate, &rsa.jwk()).await;
     for alg in [json!("none"), json!("None"), json!(""), json!(null), json!(["ES256"])] {
         let header = json!({ "alg": alg, "kid": "e" });
         refused(&jobgate, &header.to_string(), &ec.signed(&header, &payload())).await;
@@ -206,6 +185,30 @@ pub(super) async fn no_trick_works_with_published_keys(brokers: &str) {
     assert!(server.asked() < 12, "{} looks", server.asked());
 }
 
+/// The public key as a secret, in each of its forms.
+async fn a_public_key_is_no_secret(jobgate: &Jobgate, jwk: &Value) {
+    let modulus = BASE64_URL_SAFE_NO_PAD.decode(jwk["n"].as_str().expect("n")).expect("base64");
+    let (text, number) = (jwk.to_string(), jwk["n"].as_str().expect("n").to_owned());
+    for secret in [&modulus[..], text.as_bytes(), number.as_bytes(), &[7; 32], b""] {
+        for kid in ["r", "e", "shared"] {
+            for name in ["HS256", "HS384", "HS512", "RS256", "ES256"] {
+                let message =
+                    format!("{}.{}", part(&json!({ "alg": name, "kid": kid })), part(&fresh()));
+                let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+                let signature = hmac::sign(&key, message.as_bytes());
+                let forged = format!("{message}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature));
+                let answer = answer(jobgate, &forged).await;
+                assert_eq!(
+                    answer.status,
+                    StatusCode::UNAUTHORIZED,
+                    "{name} {kid}: {}",
+                    answer.text
+                );
+            }
+        }
+    }
+}
+
 /// Names that nobody has, 10,000 of them, and a good caller in between.
 pub(super) async fn made_up_names_do_not_reach_the_issuer(brokers: &str) {
     const TOKENS: usize = 10_000;
@@ -213,11 +216,11 @@ pub(super) async fn made_up_names_do_not_reach_the_issuer(brokers: &str) {
     let server = KeyServer::start(&[key.jwk()]).await;
     let jobgate = Jobgate::start(options(brokers, &server.url(), &[])).await;
     assert_eq!(server.asked(), 1);
-    let forger = Key::p256("k");
+    let theirs = Key::p256("k");
     let begun = Instant::now();
     let forged = (0..TOKENS).map(|_| {
         let header = json!({ "alg": "ES256", "kid": super::uuid() });
-        forger.signed(&header, &fresh().to_string())
+        theirs.signed(&header, &fresh().to_string())
     });
     let answers = stream::iter(forged).map(|token| {
         let request = jobgate.client().get(jobgate.url(PATH)).bearer_auth(token);
