@@ -10,6 +10,7 @@ use super::quarantined;
 use super::settings::Settings;
 use super::{Types, pushing};
 use crate::domain::catalog::{Catalog, TopicSpec};
+use crate::domain::clock::SystemClock;
 use crate::kafka::{Admin, KafkaSettings, TopicReport};
 
 /// Checks each part and prints what it found. An error when there is a fault.
@@ -23,6 +24,7 @@ pub(super) async fn check(settings: &Settings, types: anyhow::Result<Types>) -> 
         report.note("settings", warning.said, warning.remedy);
     }
     let catalog = check_catalog(settings, types, &mut report);
+    check_tokens(settings, &mut report).await;
     match (&settings.kafka_brokers, catalog) {
         (None, _) => report.ok("kafka", "a local one is run at the start"),
         (Some(brokers), Some(catalog)) => {
@@ -58,6 +60,33 @@ fn check_catalog(
         }
     }
     Some(types.catalog)
+}
+
+/// Reads the keys that are behind URLs, as the start does.
+async fn check_tokens(settings: &Settings, report: &mut Report) {
+    // What is wrong with the settings of tokens is said of the settings.
+    let clock = Arc::new(SystemClock);
+    let Ok(Some(verifier)) = settings.tokens.verifier(clock, settings.dns_server) else { return };
+    for (issuer, found) in verifier.probe().await {
+        match found {
+            Ok((0, _)) => report.fault(
+                "tokens",
+                &anyhow::anyhow!("{issuer} has no key that is of use"),
+                "check that the URL is that of the issuer's keys (jwks_uri)",
+            ),
+            Ok((keys, passed_over)) => {
+                report.ok("tokens", format!("{issuer} has {keys} keys"));
+                for said in passed_over {
+                    report.note("tokens", said, "it is passed over; the others count");
+                }
+            }
+            Err(error) => report.fault(
+                "tokens",
+                &anyhow::anyhow!("the keys of {issuer} cannot be read: {error}"),
+                "check the URL, the network, and that the issuer is up",
+            ),
+        }
+    }
 }
 
 async fn check_kafka(settings: &Settings, brokers: &str, catalog: &Catalog, report: &mut Report) {

@@ -7,6 +7,7 @@ mod catalog_file;
 mod check;
 mod cluster;
 mod demo;
+mod issuers;
 mod job_limits;
 mod operating;
 mod parts;

@@ -83,7 +83,8 @@ impl Parts {
         let quarantine = quarantined::read(&settings.quarantine, &catalog)?;
         let mailer = Arc::new(mailer(settings)?);
         let webhook_client = webhook_client(settings)?;
-        let verifier = settings.tokens.verifier(Arc::clone(&clock))?.map(Arc::new);
+        let verifier =
+            settings.tokens.verifier(Arc::clone(&clock), settings.dns_server)?.map(Arc::new);
         let database = settings.database()?;
         let store = database.open().await.with_context(|| format!("the database {database}"))?;
         let pauses = PauseWatch::open(store.clone()).await.context("the pauses of types")?;
@@ -288,6 +289,8 @@ impl Parts {
             Arc::clone(&self.counters),
         );
         let (producer, stop) = (self.producer.clone(), stop.clone());
+        let verifier = self.verifier.clone();
+        let knows_callers = move || verifier.as_ref().is_none_or(|verifier| verifier.is_ready());
         Services::new(UseCases {
             catalog: Arc::clone(&self.catalog),
             enqueue,
@@ -309,7 +312,9 @@ impl Parts {
             workers: operated.workers,
             pauses: operated.pauses,
             quarantines: operated.quarantines,
-            readiness: Readiness::new(move || !stop.has_begun() && producer.is_ready()),
+            readiness: Readiness::new(move || {
+                !stop.has_begun() && producer.is_ready() && knows_callers()
+            }),
         })
     }
 

@@ -15,8 +15,6 @@ use super::settings::Settings;
 use super::signals::Signals;
 use super::stop::Stop;
 use super::{Types, pushing, welcome};
-use crate::auth::Verifier;
-use crate::domain::clock::SystemClock;
 use crate::gateway::{self, Readiness};
 use crate::worker::RunningPool;
 
@@ -102,6 +100,9 @@ async fn run(
     let operated = parts.operating(settings, &base_tasks, &base_stop)?;
     let router = if settings.role.serves_api() {
         base_tasks.spawn(parts.indexer().run(base_stop.clone()));
+        if let Some(verifier) = &parts.verifier {
+            verifier.start(&base_tasks, &base_stop);
+        }
         let services = parts.services(settings, operated, &base_tasks, stop);
         gateway::router(services, parts.verifier.clone())
     } else {
@@ -158,12 +159,11 @@ async fn drain(name: &str, tasks: &TaskTracker, limit: Duration) {
 fn log_settings(settings: &Settings) -> anyhow::Result<()> {
     let properties = settings.kafka_properties()?;
     let properties: Vec<&str> = properties.iter().map(|(name, _)| name.as_str()).collect();
-    let verifier = settings.tokens.verifier(Arc::new(SystemClock))?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         role = ?settings.role,
         listen = %settings.listen,
-        auth = verifier.as_ref().map_or("none", Verifier::algorithm),
+        auth = settings.tokens.kinds()?,
         data_dir = %settings.data_dir.display(),
         kafka = settings.kafka_brokers.as_deref().unwrap_or("local"),
         kafka_properties = ?properties,

@@ -2,14 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::demo::DemoRequest;
 use super::tokens::{TokenRequest, TokenSettings};
-use crate::domain::clock::SystemClock;
 use crate::kafka::KafkaSettings;
 use crate::mail::SmtpUrl;
 use crate::outbound::{AllowedNet, DnsServer};
@@ -228,7 +226,7 @@ impl Settings {
     /// Refuses settings that do not go together.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         KafkaSettings::check(&self.kafka_properties()?)?;
-        let has_verifier = self.tokens.verifier(Arc::new(SystemClock))?.is_some();
+        let has_verifier = !self.tokens.issuers()?.is_empty();
         let database = self.database()?;
         self.smtp_url()?;
         if self.role != Role::Both {
@@ -241,8 +239,8 @@ impl Settings {
         anyhow::ensure!(
             has_verifier || !self.role.serves_api() || self.listen.ip().is_loopback(),
             "{} is not a loopback address: without a key to check tokens with, jobgate serves \
-             this machine alone. Set JOBGATE_JWT_SECRET or JOBGATE_JWT_PUBLIC_KEY, or use \
-             --listen 127.0.0.1:{}",
+             this machine alone. Set JOBGATE_JWT_SECRET, JOBGATE_JWT_PUBLIC_KEY or \
+             JOBGATE_JWKS_URL, or use --listen 127.0.0.1:{}",
             self.listen,
             self.listen.port()
         );

@@ -1,6 +1,7 @@
 //! Who calls.
 
 use std::fmt;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -9,10 +10,10 @@ use super::scope::Scopes;
 /// The longest name, characters. It travels with every record that the caller produces.
 const NAME_CHARS_MAX: usize = 128;
 
-/// A caller whose token was accepted.
+/// A caller whose token was accepted. Cheap to clone: it goes with the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// The token's `sub`.
+    /// The token's `sub`, after the name of its issuer where that has one: `partners/orders`.
     pub name: CallerName,
     /// What the token allows.
     pub scopes: Scopes,
@@ -21,7 +22,7 @@ pub struct Caller {
 /// The name of a caller. It becomes a header of records and a word in the audit: printable
 /// ASCII, no space at its ends.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct CallerName(Box<str>);
+pub struct CallerName(Arc<str>);
 
 /// The text is no name of a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

@@ -4,22 +4,24 @@
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind, new_error};
 use jsonwebtoken::signature::{self, Signer, Verifier};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, EncodingKey};
 use ring::hmac;
 use ring::rand::SystemRandom;
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair,
-    Ed25519KeyPair, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair, UnparsedPublicKey,
-    VerificationAlgorithm,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED, ED25519,
+    EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
+    RSA_PKCS1_2048_8192_SHA512, RSA_PKCS1_SHA256, RSA_PSS_2048_8192_SHA256,
+    RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaKeyPair, RsaParameters,
+    RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
 };
 
 static RING: CryptoProvider = CryptoProvider {
     signer_factory: |algorithm, key| {
-        check(*algorithm, key.family() == algorithm.family())?;
+        check(key.family() == algorithm.family() && is_made(*algorithm))?;
         Ok(Box::new(RingSigner { algorithm: *algorithm, key: key.clone() }))
     },
     verifier_factory: |algorithm, key| {
-        check(*algorithm, key.family() == algorithm.family())?;
+        check(key.family() == algorithm.family() && is_checked(*algorithm))?;
         Ok(Box::new(RingVerifier { algorithm: *algorithm, key: key.clone() }))
     },
     key_utils: KeyUtils::new_unimplemented(),
@@ -31,12 +33,19 @@ pub(super) fn install() {
     RING.install_default().ok();
 }
 
-fn check(algorithm: Algorithm, is_of_the_keys_family: bool) -> Result<(), Error> {
-    use Algorithm::{ES256, EdDSA, HS256, RS256};
-    match algorithm {
-        HS256 | RS256 | ES256 | EdDSA if is_of_the_keys_family => Ok(()),
-        _ => Err(new_error(ErrorKind::InvalidAlgorithm)),
-    }
+fn check(is_known: bool) -> Result<(), Error> {
+    if is_known { Ok(()) } else { Err(new_error(ErrorKind::InvalidAlgorithm)) }
+}
+
+/// What a key of one's own signs with.
+const fn is_made(algorithm: Algorithm) -> bool {
+    matches!(algorithm, Algorithm::HS256 | Algorithm::RS256 | Algorithm::ES256 | Algorithm::EdDSA)
+}
+
+/// What is checked: all that jsonwebtoken knows, but for the longer HMACs. Who shares a secret
+/// with jobgate makes its tokens for it, and has no use for them.
+const fn is_checked(algorithm: Algorithm) -> bool {
+    !matches!(algorithm, Algorithm::HS384 | Algorithm::HS512)
 }
 
 struct RingSigner {
@@ -108,17 +117,41 @@ impl JwtVerifier for RingVerifier {
 impl Verifier<Vec<u8>> for RingVerifier {
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
         let failed = |_| signature::Error::new();
+        if self.key.family() == AlgorithmFamily::Rsa {
+            let scheme = rsa_scheme(self.algorithm).ok_or_else(signature::Error::new)?;
+            return match self.key.kind() {
+                DecodingKeyKind::SecretOrDer(key) => {
+                    UnparsedPublicKey::new(scheme, key).verify(message, signature)
+                }
+                DecodingKeyKind::RsaModulusExponent { n, e } => {
+                    RsaPublicKeyComponents { n, e }.verify(scheme, message, signature)
+                }
+            }
+            .map_err(failed);
+        }
         let key = self.key.try_get_as_bytes().map_err(|_| signature::Error::new())?;
         let scheme: &'static dyn VerificationAlgorithm = match self.algorithm {
             Algorithm::HS256 => {
                 let key = hmac::Key::new(hmac::HMAC_SHA256, key);
                 return hmac::verify(&key, message, signature).map_err(failed);
             }
-            Algorithm::RS256 => &RSA_PKCS1_2048_8192_SHA256,
             Algorithm::ES256 => &ECDSA_P256_SHA256_FIXED,
+            Algorithm::ES384 => &ECDSA_P384_SHA384_FIXED,
             Algorithm::EdDSA => &ED25519,
             _ => return Err(signature::Error::new()),
         };
         UnparsedPublicKey::new(scheme, key).verify(message, signature).map_err(failed)
     }
+}
+
+const fn rsa_scheme(algorithm: Algorithm) -> Option<&'static RsaParameters> {
+    Some(match algorithm {
+        Algorithm::RS256 => &RSA_PKCS1_2048_8192_SHA256,
+        Algorithm::RS384 => &RSA_PKCS1_2048_8192_SHA384,
+        Algorithm::RS512 => &RSA_PKCS1_2048_8192_SHA512,
+        Algorithm::PS256 => &RSA_PSS_2048_8192_SHA256,
+        Algorithm::PS384 => &RSA_PSS_2048_8192_SHA384,
+        Algorithm::PS512 => &RSA_PSS_2048_8192_SHA512,
+        _ => return None,
+    })
 }

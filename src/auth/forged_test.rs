@@ -9,14 +9,16 @@ use rustls_pki_types::SubjectPublicKeyInfoDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
-use super::tests::{EC, ED, NOW_MS, Pair, RSA, SECRET, claims, hs256_at, pair, verifier_at};
+use super::tests::{
+    AtOnce, EC, ED, NOW_MS, Pair, RSA, SECRET, claims, hs256_at, pair, verifier_at,
+};
 use super::*;
 
 /// A kind of key: its algorithm, what signs and what checks.
 struct Kind {
     algorithm: &'static str,
     signing: SigningKey,
-    verifier: Verifier,
+    verifier: AtOnce,
     /// The public half as PEM; the secret has none.
     public: Option<&'static [u8]>,
 }

@@ -10,9 +10,9 @@ use super::crypto;
 /// The shortest secret, bytes: as long as what HS256 makes of it (RFC 7518, 3.2).
 const SECRET_BYTES_MIN: usize = 32;
 /// The smallest RSA key, bits (RFC 7518, 3.3).
-const RSA_BITS_MIN: usize = 2_048;
+pub(super) const RSA_BITS_MIN: usize = 2_048;
 /// The largest RSA key, bits: what ring takes.
-const RSA_BITS_MAX: usize = 8_192;
+pub(super) const RSA_BITS_MAX: usize = 8_192;
 
 /// Why a key cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -51,6 +51,11 @@ pub struct VerifyingKey {
 }
 
 impl VerifyingKey {
+    /// Its algorithm, for people: `hs256`, `rs256`, `es256` or `eddsa`.
+    pub fn kind(&self) -> &'static str {
+        name(self.algorithm)
+    }
+
     /// HS256: whoever has the secret makes tokens.
     pub fn from_secret(secret: &[u8]) -> Result<Self, KeyError> {
         check_secret(secret)?;
@@ -117,13 +122,13 @@ impl SigningKey {
 }
 
 /// How an algorithm is called where a person reads it.
-pub(super) const fn name(algorithm: Algorithm) -> &'static str {
+const fn name(algorithm: Algorithm) -> &'static str {
     match algorithm {
         Algorithm::HS256 => "hs256",
         Algorithm::RS256 => "rs256",
         Algorithm::ES256 => "es256",
         Algorithm::EdDSA => "eddsa",
-        _ => "unknown",
+        _ => "other",
     }
 }
 
@@ -165,8 +170,13 @@ fn subject_public_key(info: &[u8]) -> Option<(&[u8], &[u8])> {
 fn rsa_bits(key: &[u8]) -> Option<usize> {
     let (numbers, _) = der_value(SEQUENCE, key)?;
     let (modulus, _) = der_value(INTEGER, numbers)?;
-    let first = modulus.iter().position(|byte| *byte != 0)?;
-    let (top, rest) = modulus.get(first..)?.split_first()?;
+    bits(modulus)
+}
+
+/// The size of a number, without the zeros before it.
+pub(super) fn bits(number: &[u8]) -> Option<usize> {
+    let first = number.iter().position(|byte| *byte != 0)?;
+    let (top, rest) = number.get(first..)?.split_first()?;
     Some(rest.len() * 8 + usize::try_from(top.ilog2()).ok()? + 1)
 }
 

@@ -9,12 +9,18 @@
 //!   machine's clock, and pass a token that lacks a claim or names several issuers; the claims
 //!   are checked in one place of ours, against the one clock.
 //!
-//! A set of keys behind a URL would be a second kind of [`VerifyingKey`] source, from which
-//! the verifier chooses by the token's `kid`; a single key passes over `kid`.
+//! Keys come from the settings or, of an issuer that publishes them, from a URL ([`JwksSettings`]):
+//! there a token's `kid` chooses the key, while a single key passes over it. A token that was
+//! accepted is known again by its hash until it ends.
 
 mod caller;
 mod crypto;
+mod issuer;
+mod jwk;
+mod jwks;
 mod key;
+mod key_set;
+mod memory;
 mod mint;
 mod scope;
 mod verify;
@@ -25,7 +31,9 @@ mod forged_test;
 mod tests;
 
 pub use caller::{Caller, CallerName, CallerNameError};
+pub use issuer::{IssuerName, IssuerNameError, IssuerSettings, KeySource};
+pub use jwks::JwksSettings;
 pub use key::{KeyError, SigningKey, VerifyingKey};
 pub use mint::{MintError, Minter, TTL_MAX};
 pub use scope::{Scope, Scopes, UnknownScope};
-pub use verify::{LEEWAY, TOKEN_BYTES_MAX, TokenError, Verifier};
+pub use verify::{LEEWAY, TOKEN_BYTES_MAX, TokenError, Verifier, VerifyError};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use futures_util::FutureExt as _;
 use jsonwebtoken::{Header, encode};
 use serde_json::{Value, json};
 
@@ -41,11 +42,31 @@ pub(super) fn pair(kind: &str, options: &[&str]) -> Pair {
     Pair { private: std::fs::read(&file).unwrap(), public: public.unwrap().stdout }
 }
 
-pub(super) fn verifier_at(key: VerifyingKey, now_ms: i64) -> Verifier {
-    Verifier::new(key, "jobgate", "jobgate", Arc::new(ManualClock::at_ms(now_ms)))
+/// A verifier whose keys are there: it never waits.
+#[derive(Debug)]
+pub(super) struct AtOnce(Verifier);
+
+impl AtOnce {
+    pub(super) fn verify(&self, token: &str) -> Result<Caller, TokenError> {
+        match self.0.verify(token).now_or_never().expect("it does not wait") {
+            Ok(caller) => Ok(caller),
+            Err(VerifyError::Refused(error)) => Err(error),
+            Err(other) => panic!("{other}"),
+        }
+    }
 }
 
-pub(super) fn hs256_at(now_ms: i64) -> Verifier {
+/// An issuer called `jobgate` with this key.
+pub(super) fn issuer(key: VerifyingKey) -> IssuerSettings {
+    let keys = KeySource::Key(key);
+    IssuerSettings { name: None, issuer: "jobgate".into(), audience: "jobgate".into(), keys }
+}
+
+pub(super) fn verifier_at(key: VerifyingKey, now_ms: i64) -> AtOnce {
+    AtOnce(Verifier::new(vec![issuer(key)], Arc::new(ManualClock::at_ms(now_ms))))
+}
+
+pub(super) fn hs256_at(now_ms: i64) -> AtOnce {
     verifier_at(VerifyingKey::from_secret(SECRET).unwrap(), now_ms)
 }
 
@@ -191,7 +212,7 @@ fn the_algorithm_follows_from_the_key() {
     for (name, pair) in keys {
         let key = VerifyingKey::from_pem(&pair.public).unwrap();
         let verifier = verifier_at(key, NOW_MS);
-        assert_eq!(verifier.algorithm(), name);
+        assert_eq!(verifier.0.kinds(), name);
         for (made_with, token) in &tokens {
             match verifier.verify(token) {
                 Ok(_) => assert_eq!(*made_with, name),
@@ -328,4 +349,72 @@ fn no_key_is_ever_shown() {
         let bytes = bytes.trim_matches(['[', ']']);
         assert!(!shown.contains(secret) && !shown.contains(bytes), "{shown}");
     }
+}
+
+fn named(name: Option<&str>, iss: &str, secret: &[u8]) -> IssuerSettings {
+    let name = name.map(|name| IssuerName::try_from(name).unwrap());
+    let key = VerifyingKey::from_secret(secret).unwrap();
+    IssuerSettings { name, issuer: iss.into(), ..issuer(key) }
+}
+
+#[test]
+fn callers_of_two_issuers_never_have_one_name() {
+    let (second, third) =
+        (b"2123456789abcdef0123456789abcdef", b"3123456789abcdef0123456789abcdef");
+    let issuers = vec![
+        named(None, "jobgate", SECRET),
+        named(Some("partners"), "https://id.partners", second),
+        named(Some("shop"), "https://id.shop", third),
+    ];
+    let verifier = AtOnce(Verifier::new(issuers, Arc::new(ManualClock::at_ms(NOW_MS))));
+    let verdict = |iss: &str, sub: &str, secret: &[u8]| {
+        let key = SigningKey::from_secret(secret).unwrap();
+        let token = signed(&Header::default(), &with(&json!({ "iss": iss, "sub": sub })), &key);
+        verifier.verify(&token).map(|caller| caller.name.to_string())
+    };
+    assert_eq!(verdict("jobgate", "app", SECRET).unwrap(), "app");
+    assert_eq!(verdict("https://id.partners", "app", second).unwrap(), "partners/app");
+    assert_eq!(verdict("https://id.shop", "app", third).unwrap(), "shop/app");
+    let shop = "https://id.shop";
+    assert_eq!(verdict(shop, "partners/app", third).unwrap(), "shop/partners/app");
+    assert_eq!(verdict("jobgate", "others/app", SECRET).unwrap(), "others/app");
+    // The one without a name must not speak for the callers of another.
+    let foreign = Err(TokenError::ForeignName("partners/".into()));
+    assert_eq!(verdict("jobgate", "partners/app", SECRET), foreign);
+    for (sub, fits) in [("x".repeat(123), true), ("x".repeat(124), false)] {
+        assert_eq!(verdict(shop, &sub, third).is_ok(), fits, "a name has 128 characters");
+    }
+    for sub in [" app", "", "app "] {
+        assert_eq!(verdict(shop, sub, third), Err(TokenError::Name(CallerNameError)), "{sub:?}");
+    }
+    // Each has its own key, and no other.
+    for (iss, secret) in [("jobgate", second), (shop, second), ("https://id.partners", third)] {
+        assert_eq!(verdict(iss, "app", secret), Err(TokenError::WrongSignature), "{iss}");
+    }
+    for iss in ["", "https://id.shop/", "HTTPS://ID.SHOP", "partners"] {
+        assert_eq!(verdict(iss, "app", third), Err(TokenError::UnknownIssuer), "{iss}");
+    }
+}
+
+#[test]
+fn a_token_that_is_known_ends_when_it_ends() {
+    let clock = Arc::new(ManualClock::at_ms(NOW_MS));
+    let key = VerifyingKey::from_secret(SECRET).unwrap();
+    let verifier = AtOnce(Verifier::new(vec![issuer(key)], clock.clone()));
+    let token = hs256(&with(&json!({ "nbf": NOW_S, "exp": NOW_S + 60 })));
+    let first = verifier.verify(&token).unwrap();
+    assert_eq!(verifier.verify(&token).unwrap(), first);
+    clock.advance_ms(64_999);
+    assert_eq!(verifier.verify(&token).unwrap(), first);
+    clock.advance_ms(1);
+    assert_eq!(verifier.verify(&token), Err(TokenError::Expired));
+    // A clock that is set back counts too.
+    clock.advance_ms(-65_000 - 5_001);
+    assert_eq!(verifier.verify(&token), Err(TokenError::NotYetValid));
+    // What differs in the last bit is another token.
+    clock.advance_ms(5_001);
+    let mut other = token.clone().into_bytes();
+    *other.last_mut().unwrap() ^= 4;
+    assert!(verifier.verify(std::str::from_utf8(&other).unwrap()).is_err());
+    assert_eq!(verifier.verify(&token).unwrap(), first);
 }

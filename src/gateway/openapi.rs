@@ -6,6 +6,7 @@ use utoipa::openapi::OpenApi as Document;
 
 use super::access::SECURITY_SCHEME;
 use super::router::routes;
+use crate::auth::Scope;
 use crate::domain::catalog::{Catalog, RecordKind, RecordType};
 
 /// What stands at the head of the document.
@@ -133,6 +134,10 @@ fn add_answers(operation: &mut Map<String, Value>) {
     let needs = match (token, scope) {
         (None, _) => "Needs no token.".to_owned(),
         (Some(_), None) => "Needs a token, of any scope.".to_owned(),
+        (Some(_), Some(scope)) if is_by_type(scope) => format!(
+            "Needs a token with the scope `{scope}`, or with that scope for the type, such as \
+             `{scope}:email.*`."
+        ),
         (Some(_), Some(scope)) => format!("Needs a token with the scope `{scope}`."),
     };
     let forbidden = match scope {
@@ -142,6 +147,11 @@ fn add_answers(operation: &mut Map<String, Value>) {
     let mut answers = vec![("403", refusal(&forbidden))];
     if token.is_some() {
         answers.push(("401", common("Unauthenticated")));
+    }
+    // Where it is there, it says what else may be away.
+    let declared = operation.get("responses").and_then(Value::as_object);
+    if token.is_some() && declared.is_some_and(|all| !all.contains_key("503")) {
+        answers.push(("503", refusal("The keys of the token's issuer cannot be read")));
     }
     if operation.contains_key("requestBody") {
         answers.push(("408", common("BodyTimeout")));
@@ -154,6 +164,10 @@ fn add_answers(operation: &mut Map<String, Value>) {
     if let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) {
         responses.extend(answers.into_iter().map(|(status, answer)| (status.to_owned(), answer)));
     }
+}
+
+fn is_by_type(scope: &str) -> bool {
+    Scope::ALL.into_iter().any(|known| known.is_by_type() && known.as_str() == scope)
 }
 
 fn common(name: &str) -> Value {

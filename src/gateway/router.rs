@@ -8,7 +8,7 @@ use utoipa::OpenApi as _;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::access::Routes;
+use super::access::{Guard, Routes};
 use super::endpoints::{
     add_partitions, cancel_replay, cancel_scheduled_job, discard_dead_letter, enqueue_job,
     get_catalog, get_dead_letter, get_job_status, get_lag, get_metrics, get_replay,
@@ -24,16 +24,16 @@ use crate::auth::Scope::{AdminRead, AdminWrite, EventsWrite, JobsRead, JobsWrite
 use crate::auth::Verifier;
 
 /// The routes, whom each serves, and what utoipa says of them.
-pub(super) fn routes(verifier: Option<Arc<Verifier>>) -> Routes {
-    Routes::new(openapi::Api::openapi(), verifier)
-        .scoped(JobsWrite, routes!(enqueue_job::enqueue_job))
-        .scoped(JobsWrite, routes!(validate_payload::validate_job))
-        .scoped(JobsRead, routes!(get_job_status::get_job_status))
-        .scoped(JobsRead, routes!(get_job_status::find_job))
-        .scoped(JobsRead, routes!(get_scheduled_job::get_scheduled_job))
-        .scoped(JobsWrite, routes!(cancel_scheduled_job::cancel_scheduled_job))
-        .scoped(EventsWrite, routes!(publish_event::publish_event))
-        .scoped(EventsWrite, routes!(validate_payload::validate_event))
+pub(super) fn routes(guard: Option<Guard>) -> Routes {
+    Routes::new(openapi::Api::openapi(), guard)
+        .of_type(JobsWrite, "type", routes!(enqueue_job::enqueue_job))
+        .of_type(JobsWrite, "type", routes!(validate_payload::validate_job))
+        .of_type(JobsRead, "type", routes!(get_job_status::get_job_status))
+        .of_some_type(JobsRead, routes!(get_job_status::find_job))
+        .of_some_type(JobsRead, routes!(get_scheduled_job::get_scheduled_job))
+        .of_some_type(JobsWrite, routes!(cancel_scheduled_job::cancel_scheduled_job))
+        .of_type(EventsWrite, "topic", routes!(publish_event::publish_event))
+        .of_type(EventsWrite, "topic", routes!(validate_payload::validate_event))
         .any_caller(routes!(get_catalog::get_catalog))
         .scoped(AdminRead, routes!(list_dead_letters::list_dead_letters))
         .scoped(AdminRead, routes!(get_dead_letter::get_dead_letter))
@@ -84,7 +84,8 @@ pub fn worker_router(readiness: Readiness, metrics: Metrics) -> Front {
 pub fn router(services: Services, verifier: Option<Arc<Verifier>>) -> Front {
     let document = openapi::document(&services.catalog);
     let answers_this_machine_alone = verifier.is_none();
-    let (router, _) = routes(verifier).split();
+    let guard = verifier.map(|verifier| Guard { verifier, catalog: Arc::clone(&services.catalog) });
+    let (router, _) = routes(guard).split();
     let docs = SwaggerUi::new("/docs")
         .external_url_unchecked("/openapi.json", document)
         .config(Config::from("/openapi.json").try_it_out_enabled(true));

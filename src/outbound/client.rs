@@ -71,6 +71,19 @@ pub struct Post<'a> {
     pub answer_bytes_max: usize,
 }
 
+/// A question.
+#[derive(Clone, Copy)]
+pub struct Get<'a> {
+    /// What is asked for.
+    pub url: &'a TargetUrl,
+    /// The kinds of content that are taken (`accept`).
+    pub accept: &'static str,
+    /// From the look-up of the name to the end of the answer.
+    pub timeout: Duration,
+    /// So much of the answer's body is read; then the connection ends.
+    pub answer_bytes_max: usize,
+}
+
 /// What came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -172,25 +185,42 @@ impl Client {
 
     /// Sends a request once.
     pub async fn post(&self, post: &Post<'_>) -> Result<Answer, SendError> {
-        let host = post.url.host();
-        // A host that is an address is not asked of the resolver.
-        if let Some(address) = post.url.address() {
-            self.reach
-                .check(address)
-                .map_err(|blocked| SendError::Refused { host: host.clone(), blocked })?;
-        }
         let mut request = self.client.post(post.url.url()).body(post.body.to_vec());
         for (name, value) in post.headers {
             let value =
                 reqwest::header::HeaderValue::from_str(value).map_err(|_| SendError::Header)?;
             request = request.header(*name, value);
         }
-        let end = tokio::time::Instant::now() + post.timeout;
+        self.send(request, post.url, post.timeout, post.answer_bytes_max).await
+    }
+
+    /// Asks once.
+    pub async fn get(&self, get: &Get<'_>) -> Result<Answer, SendError> {
+        let request = self.client.get(get.url.url());
+        let request = request.header(reqwest::header::ACCEPT, get.accept);
+        self.send(request, get.url, get.timeout, get.answer_bytes_max).await
+    }
+
+    async fn send(
+        &self,
+        request: reqwest::RequestBuilder,
+        url: &TargetUrl,
+        timeout: Duration,
+        answer_bytes_max: usize,
+    ) -> Result<Answer, SendError> {
+        let host = url.host();
+        // A host that is an address is not asked of the resolver.
+        if let Some(address) = url.address() {
+            self.reach
+                .check(address)
+                .map_err(|blocked| SendError::Refused { host: host.clone(), blocked })?;
+        }
+        let end = tokio::time::Instant::now() + timeout;
         let sent = tokio::time::timeout_at(end, request.send()).await;
-        let timed_out = || SendError::TimedOut { host: host.clone(), timeout: post.timeout };
+        let timed_out = || SendError::TimedOut { host: host.clone(), timeout };
         let response = sent.map_err(|_| timed_out())?;
         let response = response.map_err(|error| explain(&error, &host, timed_out))?;
-        Ok(read(response, post.answer_bytes_max, end).await)
+        Ok(read(response, answer_bytes_max, end).await)
     }
 }
 

@@ -20,7 +20,7 @@ mod target;
 
 use std::net::IpAddr;
 
-pub use client::{Answer, Client, ClientSettings, Post, Reach, SendError};
+pub use client::{Answer, Client, ClientSettings, Get, Post, Reach, SendError};
 pub use dns::{Dns, DnsError, DnsServer, InvalidDnsServer, MailDomain, NoMail};
 pub use guard::{AllowedNet, Blocked, Guard, InvalidNet};
 pub use retry_after::RetryAfter;

@@ -42,6 +42,11 @@ impl TargetUrl {
         self.0.scheme() == "http"
     }
 
+    /// Whether it leads to this machine, as far as its text tells: a name may, and is not known to.
+    pub fn is_loopback(&self) -> bool {
+        self.address().is_some_and(|address| super::canonical(address).is_loopback())
+    }
+
     /// The address, where the host is one and no name. The forms that browsers know as addresses
     /// (`2130706433`, `0x7f.1`, `0177.0.0.1`) are addresses here too.
     pub(super) fn address(&self) -> Option<IpAddr> {

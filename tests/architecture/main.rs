@@ -22,8 +22,9 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("kafka", &["domain"]),
     ("store", &["domain"]),
     ("mail", &["domain"]),
-    ("auth", &["domain"]),
     ("outbound", &["domain"]),
+    // Reads the keys that issuers publish.
+    ("auth", &["domain", "outbound"]),
     // The use cases.
     ("operations", &["domain", "kafka", "store", "mail", "auth"]),
     // The built-in catalog. The engine below does not know that it exists.
@@ -90,7 +91,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rustix", &["broker"]),
     ("tracing_subscriber", &["telemetry"]),
     ("indicatif", &["demo"]),
-    ("toml_edit", &["app/catalog_file"]),
+    ("toml_edit", &["app/catalog_file", "app/issuers"]),
     ("anyhow", &["app"]),
     ("clap", &["app"]),
     ("disposable_emails", &["waitlist/fraud_signs"]),

@@ -11,6 +11,10 @@
 mod harness;
 
 mod forged;
+mod identity;
+mod issuers;
+mod jwks;
+mod narrow;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -107,7 +111,34 @@ async fn every_endpoint_asks_for_its_scope() {
     a_large_body_without_a_token_is_answered(&jobgate).await;
     the_caller_is_the_producer(&jobgate).await;
     a_delayed_job_is_its_caller_s_alone(&jobgate).await;
+    narrow::a_narrow_scope_opens_its_types_alone(&jobgate).await;
+    narrow::a_narrow_scope_shows_its_types_alone(&jobgate).await;
     public_keys_work(&jobgate.brokers()).await;
+}
+
+#[tokio::test]
+async fn keys_behind_a_url_are_taken_and_nothing_else() {
+    // Its Kafka is shared by all that follow.
+    let first = Jobgate::start(Options::default()).await;
+    let brokers = first.brokers();
+    jwks::every_algorithm_of_public_keys_is_taken(&brokers).await;
+    jwks::no_trick_works_with_published_keys(&brokers).await;
+    jwks::made_up_names_do_not_reach_the_issuer(&brokers).await;
+    jwks::a_rotation_refuses_no_good_token(&brokers).await;
+    jwks::a_key_that_is_taken_back_takes_its_tokens_along(&brokers).await;
+    jwks::an_issuer_may_be_away(&brokers).await;
+    issuers::two_callers_of_one_name_are_two(&brokers).await;
+}
+
+#[tokio::test]
+async fn a_check_reads_the_keys_of_issuers() {
+    issuers::a_check_reads_the_keys().await;
+}
+
+#[test]
+fn issuers_that_cannot_be_meant_are_refused_at_the_start() {
+    let dir = tempfile::tempdir().expect("a directory");
+    issuers::faulty_settings_are_refused(dir.path());
 }
 
 fn the_document_names_every_rule(document: &Value) {
@@ -481,6 +512,7 @@ fn jobgate(arguments: &[&str], variables: Variables<'_>, directory: &Path) -> Ou
         .args(arguments)
         .env_remove("JOBGATE_JWT_SECRET")
         .env_remove("JOBGATE_JWT_PUBLIC_KEY")
+        .env_remove("JOBGATE_JWKS_URL")
         .envs(variables.iter().copied())
         .current_dir(directory)
         .output()

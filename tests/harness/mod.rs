@@ -68,12 +68,16 @@ impl Answer {
 impl Jobgate {
     /// Starts one in a fresh directory and waits until it would accept a job.
     pub(crate) async fn start(options: Options) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let (child, base) = spawn(dir.path(), &options).await;
-        let client = client();
-        let jobgate = Self { base, dir, options, child, client };
+        let jobgate = Self::start_unready(options).await;
         jobgate.wait_ready().await;
         jobgate
+    }
+
+    /// Starts one in a fresh directory and waits until it listens.
+    pub(crate) async fn start_unready(options: Options) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (child, base) = spawn(dir.path(), &options).await;
+        Self { base, dir, options, child, client: client() }
     }
 
     /// Starts it again on the same directory, after it ended.
@@ -242,6 +246,7 @@ async fn spawn(dir: &Path, options: &Options) -> (Child, String) {
         .env_remove("SMTP_URL")
         .env_remove("JOBGATE_JWT_SECRET")
         .env_remove("JOBGATE_JWT_PUBLIC_KEY")
+        .env_remove("JOBGATE_JWKS_URL")
         .envs(options.env.iter().cloned())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

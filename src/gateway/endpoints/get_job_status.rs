@@ -1,18 +1,18 @@
 //! `GET /jobs/{type}/{partition}/{offset}` and `GET /jobs/by-id/{id}`: what became of a job.
 
+use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::super::Services;
+use super::super::access::Held;
 use super::super::problem::Problem;
 use super::later::{record_url, status_url};
 use super::list_workers::LastErrorBody;
 use super::produce::unknown_type;
-use crate::auth::{self, Scope};
 use crate::domain::clock::rfc3339;
 use crate::operations::{JobStatus, StatusError};
 
@@ -145,7 +145,7 @@ impl From<JobStatus> for JobStatusBody {
 )]
 pub(in super::super) async fn get_job_status(
     State(services): State<Services>,
-    caller: Option<Extension<auth::Caller>>,
+    held: Held,
     place: Result<Path<(String, i32, i64)>, PathRejection>,
 ) -> Result<Json<JobStatusBody>, Problem> {
     let Path((name, partition, offset)) = place.map_err(|_| {
@@ -155,7 +155,7 @@ pub(in super::super) async fn get_job_status(
     let status = services.statuses.get(record_type, partition, offset).await?;
     let not_there =
         |status: JobStatus| StatusError::NotFound { topic: status.topic, partition, offset };
-    Ok(Json(shown_to(caller.as_deref(), status, not_there)?.into()))
+    Ok(Json(shown_to(&held, status, not_there)?.into()))
 }
 
 /// Find a job by its id
@@ -178,30 +178,23 @@ pub(in super::super) async fn get_job_status(
 )]
 pub(in super::super) async fn find_job(
     State(services): State<Services>,
-    caller: Option<Extension<auth::Caller>>,
+    held: Held,
     Path(id): Path<String>,
 ) -> Result<Json<JobStatusBody>, Problem> {
     let id = Uuid::parse_str(&id)
         .map_err(|_| Problem::not_found("unknown-id", "An id is a UUID, as the receipt has it"))?;
     let status = services.statuses.find(id).await?;
     let not_there = |_| StatusError::UnknownId(id);
-    Ok(Json(shown_to(caller.as_deref(), status, not_there)?.into()))
+    Ok(Json(shown_to(&held, status, not_there)?.into()))
 }
 
-/// A caller sees what it has sent itself, and an operator everything. What is not shown is
-/// answered as what is not there, to the letter.
+/// A caller sees what it has sent itself, and an operator everything, of the types that its token
+/// is for. What is not shown is answered as what is not there, to the letter.
 fn shown_to(
-    caller: Option<&auth::Caller>,
+    held: &Held,
     status: JobStatus,
     not_there: impl FnOnce(JobStatus) -> StatusError,
 ) -> Result<JobStatus, Problem> {
-    let is_shown = may_see(caller, status.producer.as_deref());
+    let is_shown = held.may_see(&status.type_name, status.producer.as_deref());
     if is_shown { Ok(status) } else { Err(not_there(status).into()) }
-}
-
-/// Whether a caller is shown what this producer has sent.
-pub(super) fn may_see(caller: Option<&auth::Caller>, producer: Option<&str>) -> bool {
-    caller.is_none_or(|caller| {
-        caller.scopes.contains(Scope::AdminRead) || producer == Some(caller.name.as_str())
-    })
 }

@@ -1,13 +1,12 @@
 //! `GET /jobs/scheduled/{id}`: a job that was put off.
 
+use axum::Json;
 use axum::extract::{Path, State};
-use axum::{Extension, Json};
 
 use super::super::Services;
+use super::super::access::Held;
 use super::super::problem::Problem;
-use super::get_job_status::may_see;
 use super::later::{ScheduledJobBody, scheduled_id};
-use crate::auth;
 use crate::operations::ScheduleError;
 
 /// What became of a delayed job
@@ -27,13 +26,13 @@ use crate::operations::ScheduleError;
 )]
 pub(in super::super) async fn get_scheduled_job(
     State(services): State<Services>,
-    caller: Option<Extension<auth::Caller>>,
+    held: Held,
     Path(id): Path<String>,
 ) -> Result<Json<ScheduledJobBody>, Problem> {
     let id = scheduled_id(&id)?;
     let row = services.schedule.get(id).await?;
     // First of all: no later answer may tell another caller that it is there.
-    if !may_see(caller.as_deref(), Some(&row.producer)) {
+    if !held.may_see(&row.type_name, Some(&row.producer)) {
         return Err(ScheduleError::Unknown(id).into());
     }
     let state = services.statuses.scheduled(row.clone()).await?;

@@ -142,16 +142,30 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "A valid token is needed", detail)
     }
 
-    /// The token is valid, and not for this call.
-    pub(super) fn forbidden_scope(needed: Scope, held: &Scopes) -> Self {
+    /// The token is valid, and not for this call, or not for this type of the catalog.
+    pub(super) fn forbidden_scope(needed: Scope, of_type: Option<&str>, held: &Scopes) -> Self {
         let held = if held.is_empty() { "none".to_owned() } else { held.to_string() };
-        let detail =
-            format!("This call needs a token with the scope {needed}; this one has {held}");
+        let (words, narrowest) = match of_type {
+            Some(name) => (format!("{needed} or {needed}:{name}"), format!("{needed}:{name}")),
+            None => (needed.to_string(), needed.to_string()),
+        };
+        let detail = format!("This call needs a token with the scope {words}; this one has {held}");
         let error = format!(
-            r#", error="insufficient_scope", error_description="{detail}", scope="{needed}""#
+            r#", error="insufficient_scope", error_description="{detail}", scope="{narrowest}""#
         );
         let title = "The token is not for this call";
         Self::new(StatusCode::FORBIDDEN, "forbidden-scope", title, detail).challenging(&error)
+    }
+
+    /// Whether the token is valid cannot be told now.
+    pub(super) fn no_token_keys(issuer: &str) -> Self {
+        Self::unavailable(
+            "token-keys-unavailable",
+            format!(
+                "The token could not be checked: the keys of its issuer {issuer} cannot be read. \
+                 It was not refused, and nothing was done. Send the request again later"
+            ),
+        )
     }
 
     /// Says how to get in (RFC 6750, 3).
@@ -223,7 +237,8 @@ impl Problem {
     pub(super) fn not_ready() -> Self {
         Self::unavailable(
             "not-ready",
-            "Kafka is away, the workers have not joined yet, or jobgate is stopping",
+            "Kafka is away, the workers have not joined yet, no issuer's keys for tokens could be \
+             read, or jobgate is stopping",
         )
     }
 
