@@ -5,6 +5,7 @@
 
 mod check;
 mod cluster;
+mod door;
 mod job_limits;
 mod operating;
 mod parts;

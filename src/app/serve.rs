@@ -107,7 +107,7 @@ async fn run(
     let router = if settings.role.serves_api() {
         base_tasks.spawn(parts.indexer().run(base_stop.clone()));
         let services = parts.services(settings, operated, &base_tasks, stop);
-        gateway::router(services, parts.verifier.clone())
+        gateway::router(services, parts.verifier.clone(), settings.door.rate_limit)
     } else {
         let (pool, stop) = (pool.clone(), stop.clone());
         let is_joined = move || pool.as_ref().is_some_and(RunningPool::is_joined);
@@ -115,7 +115,8 @@ async fn run(
         gateway::worker_router(readiness, parts.metrics(operated))
     };
     let connections = gateway_tasks.clone();
-    gateway_tasks.spawn(gateway::serve(listener, router, connections, gateway_stop.clone()));
+    let door = settings.door.door()?;
+    gateway_tasks.spawn(door.serve(listener, router, connections, gateway_stop.clone()));
     welcome::welcome(settings, &parts, address);
 
     let ended = tokio::select! {
@@ -167,6 +168,7 @@ fn log_settings(settings: &Settings) -> anyhow::Result<()> {
         version = env!("CARGO_PKG_VERSION"),
         role = ?settings.role,
         listen = %settings.listen,
+        scheme = settings.door.scheme(),
         auth = verifier.as_ref().map_or("none", Verifier::algorithm),
         data_dir = %settings.data_dir.display(),
         kafka = settings.kafka_brokers.as_deref().unwrap_or("local"),

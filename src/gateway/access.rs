@@ -15,6 +15,7 @@ use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt as _};
 
+use super::limits::{self, Limits};
 use super::problem::Problem;
 use super::{Services, body};
 use crate::auth::{Caller, Scope, Verifier};
@@ -26,6 +27,7 @@ pub(super) const SECURITY_SCHEME: &str = "token";
 pub(super) struct Routes {
     router: OpenApiRouter<Services>,
     verifier: Option<Arc<Verifier>>,
+    limits: Limits,
 }
 
 /// What a route asks of a token.
@@ -34,11 +36,12 @@ struct Rule {
     verifier: Arc<Verifier>,
     /// None: any token that is valid.
     scope: Option<Scope>,
+    limits: Limits,
 }
 
 impl Routes {
-    pub(super) fn new(document: Document, verifier: Option<Arc<Verifier>>) -> Self {
-        Self { router: OpenApiRouter::with_openapi(document), verifier }
+    pub(super) fn new(document: Document, verifier: Option<Arc<Verifier>>, limits: Limits) -> Self {
+        Self { router: OpenApiRouter::with_openapi(document), verifier, limits }
     }
 
     /// Routes for callers whose token has this scope.
@@ -62,7 +65,11 @@ impl Routes {
         let scopes: Vec<&str> = scope.iter().map(|scope| scope.as_str()).collect();
         declare(&mut routes, &[SecurityRequirement::new(SECURITY_SCHEME, scopes)]);
         if let Some(verifier) = self.verifier.clone() {
-            routes = routes.layer(from_fn_with_state(Rule { verifier, scope }, guard));
+            let limits = self.limits.clone();
+            routes = routes.layer(from_fn_with_state(Rule { verifier, scope, limits }, guard));
+        } else if self.limits.has_rate() {
+            let limits = self.limits.clone();
+            routes = routes.layer(from_fn_with_state(limits, limits::by_address));
         }
         self.router = self.router.routes(routes);
         self
@@ -89,8 +96,17 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 async fn guard(State(rule): State<Rule>, mut request: Request, next: Next) -> Response {
     match rule.caller(request.headers()) {
         Ok(caller) => {
+            let admitted = match rule.limits.admit(caller.name.as_str(), &mut request) {
+                Ok(admitted) => admitted,
+                Err(refused) => {
+                    body::discard(request).await;
+                    return refused;
+                }
+            };
             request.extensions_mut().insert(caller);
-            next.run(request).await
+            let mut response = next.run(request).await;
+            admitted.describe(response.headers_mut());
+            response
         }
         Err(problem) => {
             body::discard(request).await;

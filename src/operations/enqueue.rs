@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::domain::catalog::{Accepted, RecordType};
 use crate::domain::clock::{SharedClock, rfc3339};
 use crate::domain::counters::{Counters, TypeCounters};
+use crate::domain::fair_share::FairShares;
 use crate::domain::id::{IdSource, time_of};
 use crate::domain::receipt::Receipt;
 use crate::domain::record::{Headers, OutgoingRecord, header};
@@ -17,6 +18,12 @@ use crate::kafka::{ProduceError, Producer};
 /// How long a caller waits for the acknowledgement. Below the 10 s after which many HTTP
 /// clients give up, far above any healthy acknowledgement.
 pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What the callers may have on its way to Kafka, bytes, each its fair share. Less than the
+/// producer's queue holds: dead letters, and jobs that are due, always find room.
+const QUEUE_BYTES: usize = 48 << 20;
+/// What a record costs there besides its value: its headers, and what keeps account of it.
+const RECORD_BYTES: usize = 1 << 10;
 
 /// Why there is no receipt.
 #[derive(Debug, Error)]
@@ -27,6 +34,9 @@ pub enum EnqueueError {
     /// The queue towards Kafka is full; nothing was written.
     #[error("the queue towards Kafka is full")]
     Overloaded,
+    /// The caller has its share of the queue towards Kafka; nothing was written.
+    #[error("the caller has its share of the queue towards Kafka")]
+    OverShare,
     /// The record is larger than its topic takes; nothing was written.
     #[error("the record is larger than its topic takes")]
     TooLarge(#[source] ProduceError),
@@ -50,6 +60,8 @@ pub struct Enqueue {
     /// The `producer` header of callers that have no name of their own.
     producer_name: Arc<str>,
     counters: Arc<Counters>,
+    /// The queue towards Kafka, as far as callers may fill it.
+    queue: Arc<FairShares>,
 }
 
 impl Enqueue {
@@ -62,7 +74,8 @@ impl Enqueue {
         counters: Arc<Counters>,
     ) -> Self {
         let producer_name = producer_name.into();
-        Self { producer, ids, clock, producer_name, counters }
+        let queue = FairShares::of(QUEUE_BYTES);
+        Self { producer, ids, clock, producer_name, counters, queue }
     }
 
     /// Whether a record would be accepted now.
@@ -83,6 +96,11 @@ impl Enqueue {
             TypeCounters::count(&counters.enqueue_errors);
             return Err(EnqueueError::Away);
         }
+        let bytes = accepted.value.len() + RECORD_BYTES;
+        let Some(share) = self.queue.take(producer.unwrap_or_default(), bytes) else {
+            TypeCounters::count(&counters.enqueue_errors);
+            return Err(EnqueueError::OverShare);
+        };
         let id = self.ids.next(self.clock.now_ms());
         // The id's own time: the source may run ahead of the clock to keep its order.
         let produced_at_ms = time_of(id).unwrap_or_else(|| self.clock.now_ms());
@@ -96,6 +114,7 @@ impl Enqueue {
         let begun = Instant::now();
         // Counted by what becomes of the record, whether or not somebody still waits for it.
         let told = move |outcome: &Result<_, _>| {
+            drop(share);
             if outcome.is_ok() {
                 TypeCounters::count(&counters.enqueued);
                 counters.enqueue_time.observe(begun.elapsed());
