@@ -20,6 +20,11 @@ pub(super) async fn check(settings: &Settings, catalog: &Catalog) -> anyhow::Res
     for warning in settings.warnings().unwrap_or_default() {
         report.note("settings", warning.said, warning.remedy);
     }
+    match settings.door.certificate() {
+        Ok(Some(_)) => report.ok("tls", "the certificate and its key go together"),
+        Ok(None) => {}
+        Err(error) => report.fault("tls", &error, "name a certificate and its key, both as PEM"),
+    }
     match quarantined::read(&settings.quarantine, catalog) {
         Ok(_) => report.ok("catalog", format!("{} types", catalog.iter().len())),
         Err(error) => report.fault("catalog", &error, "change the setting that it names"),

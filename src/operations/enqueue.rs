@@ -169,6 +169,7 @@ impl EnqueueError {
 mod tests {
     use std::sync::atomic::Ordering::Relaxed;
 
+    use futures_util::FutureExt as _;
     use serde_json::json;
 
     use super::*;
@@ -194,8 +195,12 @@ mod tests {
     }
 
     async fn enqueue_one(enqueue: &Enqueue) -> Result<Receipt, EnqueueError> {
-        let payload = json!({ "id": "1" });
-        let properties = json!({ "id": { "type": "string" } });
+        let (record_type, accepted) = record(json!({ "id": "1" }));
+        enqueue.enqueue(&record_type, accepted, None).await
+    }
+
+    fn record(payload: serde_json::Value) -> (RecordType, Accepted) {
+        let properties = json!({ "id": { "type": "string" }, "text": { "type": "string" } });
         let schema = json!({ "type": "object", "properties": properties, "required": ["id"] });
         let record_type = RecordType::declare(Declaration {
             name: TYPE.to_owned(),
@@ -212,7 +217,53 @@ mod tests {
         });
         let record_type = record_type.unwrap();
         let accepted = record_type.accept(payload.to_string().as_bytes()).unwrap();
-        enqueue.enqueue(&record_type, accepted, None).await
+        (record_type, accepted)
+    }
+
+    /// What is known of a record as soon as it is handed over.
+    fn hand_over(
+        enqueue: &Enqueue,
+        (record_type, accepted): &(RecordType, Accepted),
+        caller: &str,
+    ) -> Option<Result<Receipt, EnqueueError>> {
+        let accepted = Accepted {
+            payload: accepted.payload.clone(),
+            value: accepted.value.clone(),
+            key: accepted.key.clone(),
+        };
+        enqueue.enqueue(record_type, accepted, Some(caller)).now_or_never()
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_fills_the_queue_leaves_room_for_others() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (enqueue, _) = without_kafka(&silent.local_addr().unwrap().to_string());
+        let large = record(json!({ "id": "1", "text": "a".repeat(1 << 20) }));
+        let small = record(json!({ "id": "1" }));
+        let mut waits = 0;
+        loop {
+            match hand_over(&enqueue, &large, "greedy") {
+                None => waits += 1,
+                Some(Err(EnqueueError::OverShare)) => break,
+                // The sender has not come to it yet.
+                Some(Err(EnqueueError::Overloaded)) => {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                Some(other) => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(waits, QUEUE_BYTES * 2 / 3 / (1 << 20) - 1, "two thirds, with what is around");
+        for _ in 0..100 {
+            assert!(hand_over(&enqueue, &small, "other").is_none(), "it is on its way");
+        }
+        assert!(hand_over(&enqueue, &large, "other").is_none());
+        // What Kafka does not take is given up after a while, and no longer in anybody's way.
+        let free = async {
+            while hand_over(&enqueue, &large, "greedy").is_some() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), free).await.expect("its share is free");
     }
 
     fn errors(counters: &Counters) -> u64 {

@@ -23,6 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::Door;
+use super::head::HEAD_BYTES_MAX;
 use super::patience::Patience;
 use super::presence::{HEADER_DEADLINE, InHand, Presence};
 use super::tls;
@@ -32,8 +33,6 @@ use crate::gateway::front::Front;
 /// How long an answer may wait for the client to take its next byte: a slow network moves
 /// something in that time.
 const READ_PATIENCE: Duration = Duration::from_secs(15);
-/// The largest header of a request, bytes.
-const HEADER_BYTES_MAX: usize = 32 << 10;
 /// The same for HTTP/2, where it is counted unpacked.
 const HEADER_LIST_BYTES_MAX: u32 = 32 << 10;
 /// How long the handshake of TLS may take: some round trips.
@@ -83,7 +82,7 @@ impl Host {
     pub(super) fn new(door: &Door, front: Front, stop: CancellationToken) -> Self {
         let mut http1 = http1::Builder::new();
         // The times of a connection are ours: hyper's would cost a timer for each request.
-        http1.header_read_timeout(None).max_buf_size(HEADER_BYTES_MAX);
+        http1.header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
@@ -194,7 +193,10 @@ impl Host {
 
     /// Drives a connection until it ends, has to leave, or its time is over.
     async fn until_its_end<C: Connection>(&self, connection: &mut C, presence: &Presence) -> End {
-        let mut over = pin!(sleep(presence.left(self.keep_alive).unwrap_or_default()));
+        // No limit is shorter than this: whatever the connection is at when it is looked at, what
+        // it comes to be at next is not over before the next look.
+        let look_every = HEADER_DEADLINE.min(self.keep_alive);
+        let mut over = pin!(sleep(look_every));
         let mut is_leaving = false;
         loop {
             tokio::select! {
@@ -214,8 +216,8 @@ impl Host {
                     let left = match presence.left(self.keep_alive) {
                         Some(_) if is_leaving => return End::Cut,
                         Some(Duration::ZERO) => return End::Cut,
-                        Some(left) => left,
-                        None => HEADER_DEADLINE.min(self.keep_alive),
+                        Some(left) => left.min(look_every),
+                        None => look_every,
                     };
                     over.as_mut().reset(Instant::now() + left);
                 }

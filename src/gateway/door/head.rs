@@ -5,6 +5,8 @@
 //! of them. Both are within the standard, and both are what smuggling lives on. A byte that no
 //! head may have is put where the fault is: hyper answers 400 to that, and ends the connection.
 
+/// The largest head, bytes. hyper's own bound lets what comes in one read pass.
+pub(super) const HEAD_BYTES_MAX: usize = 32 << 10;
 /// In place of the byte that is wrong.
 const REFUSED: u8 = 0;
 /// The longest name that counts here, and its colon.
@@ -16,6 +18,8 @@ pub(super) struct Head {
     /// The beginning of the line, as far as it tells its name.
     line: [u8; NAME_BYTES_MAX],
     line_bytes: usize,
+    /// Those of the lines before it.
+    bytes: usize,
     last: u8,
     has_length: bool,
     has_coding: bool,
@@ -30,6 +34,7 @@ impl Head {
         Self {
             line: [0; NAME_BYTES_MAX],
             line_bytes: 0,
+            bytes: 0,
             last: 0,
             has_length: false,
             has_coding: false,
@@ -68,10 +73,12 @@ impl Head {
             None => self.last,
         };
         self.last = before_end;
-        if !is_whole {
+        let is_too_large = self.bytes + self.line_bytes > HEAD_BYTES_MAX;
+        if !is_whole && !is_too_large {
             return;
         }
-        let is_faulty = before_end != b'\r' || self.line_bytes == 0 || self.is_second();
+        self.bytes += self.line_bytes;
+        let is_faulty = is_too_large || before_end != b'\r' || self.is_second();
         let is_empty = self.line_bytes <= 1;
         self.is_over = is_empty && self.has_begun;
         self.has_begun |= !is_empty;
@@ -120,6 +127,14 @@ mod tests {
             for part_bytes in 1..=text.len() {
                 assert_eq!(seen(text, part_bytes), text.as_bytes(), "{text:?} by {part_bytes}");
             }
+        }
+    }
+
+    #[test]
+    fn a_head_without_an_end_is_made_unreadable() {
+        for line in ["X: a\r\n".to_owned(), "a".repeat(1_000)] {
+            let text = format!("GET / HTTP/1.1\r\n{}", line.repeat(HEAD_BYTES_MAX / 4));
+            assert!(seen(&text, 4 << 10).contains(&REFUSED));
         }
     }
 
