@@ -101,13 +101,16 @@ impl Enqueue {
             TypeCounters::count(&counters.enqueue_errors);
             return Err(EnqueueError::OverShare);
         };
+        let Accepted { payload, key, value } = accepted;
+        // Read, it may be many times as large as its text: not while Kafka is waited for.
+        drop(payload);
         let id = self.ids.next(self.clock.now_ms());
         // The id's own time: the source may run ahead of the clock to keep its order.
         let produced_at_ms = time_of(id).unwrap_or_else(|| self.clock.now_ms());
         let record = OutgoingRecord {
             topic: record_type.topic.name.clone(),
-            key: Some(accepted.key.clone().into_bytes()),
-            value: Some(accepted.value),
+            key: Some(key.clone().into_bytes()),
+            value: Some(value),
             headers: self.headers(record_type, id, produced_at_ms, producer),
             timestamp_ms: produced_at_ms,
         };
@@ -124,9 +127,7 @@ impl Enqueue {
         };
         let delivery = self.producer.hand_over(record, told);
         match tokio::time::timeout(ANSWER_DEADLINE, delivery).await {
-            Ok(Ok(place)) => {
-                Ok(Receipt::new(id, &record_type.name, place, &accepted.key, produced_at_ms))
-            }
+            Ok(Ok(place)) => Ok(Receipt::new(id, &record_type.name, place, &key, produced_at_ms)),
             Ok(Err(error)) => Err(EnqueueError::from_produce(error, id)),
             Err(_) => Err(EnqueueError::OutcomeUnknown { id }),
         }

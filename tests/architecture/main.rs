@@ -73,6 +73,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("utoipa", &["gateway"]),
     ("utoipa_axum", &["gateway"]),
     ("utoipa_swagger_ui", &["gateway"]),
+    ("rustls", &["gateway/door"]),
+    ("tokio_rustls", &["gateway/door"]),
     ("rustix", &["broker"]),
     ("tracing_subscriber", &["telemetry"]),
     ("anyhow", &["app"]),
