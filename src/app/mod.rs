@@ -6,6 +6,7 @@
 mod check;
 mod cluster;
 mod door;
+mod handles;
 mod job_limits;
 mod operating;
 mod parts;

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::cluster::{self, Cluster};
+use super::handles;
 use super::parts::Parts;
 use super::quarantined;
 use super::settings::Settings;
@@ -43,6 +44,7 @@ pub(super) async fn serve(settings: Settings, catalog: Arc<Catalog>) -> anyhow::
     // Before anything is started.
     quarantined::read(&settings.quarantine, &catalog)?;
     log_settings(&settings)?;
+    handles::ask_for_enough();
     tokio::select! {
         result = start_and_serve(&settings, catalog, signals.stop) => result,
         () = signals.second.cancelled() => anyhow::bail!("stopped at once by a second signal"),

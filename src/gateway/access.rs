@@ -100,7 +100,7 @@ async fn guard(State(rule): State<Rule>, mut request: Request, next: Next) -> Re
                 Ok(admitted) => admitted,
                 Err(refused) => {
                     body::discard(request).await;
-                    return refused;
+                    return *refused;
                 }
             };
             request.extensions_mut().insert(caller);

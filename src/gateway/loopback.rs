@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use axum::extract::Request;
 use axum::http::header;
+use axum::http::uri::Authority;
 
 use super::problem::Problem;
 
@@ -15,7 +16,7 @@ use super::problem::Problem;
 pub(super) fn check(request: &Request, scheme: &str) -> Result<(), Problem> {
     let headers = request.headers();
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
-    let authority = request.uri().authority().map(|authority| authority.as_str());
+    let authority = request.uri().authority().map(Authority::as_str);
     let Some(host) = authority.or(host).filter(|host| is_loopback(host)) else {
         return Err(Problem::forbidden(
             "forbidden-host",

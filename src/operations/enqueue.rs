@@ -19,9 +19,9 @@ use crate::kafka::{ProduceError, Producer};
 /// clients give up, far above any healthy acknowledgement.
 pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
-/// What the callers may have on its way to Kafka, bytes, each its fair share. Less than the
-/// producer's queue holds: dead letters, and jobs that are due, always find room.
-const QUEUE_BYTES: usize = 48 << 20;
+/// What of the queue towards Kafka callers may fill, each its fair share. Not all of it: dead
+/// letters, and jobs that are due, always find room.
+const OF_THE_QUEUE: (usize, usize) = (6, 7);
 /// What a record costs there besides its value: its headers, and what keeps account of it.
 const RECORD_BYTES: usize = 1 << 10;
 
@@ -74,7 +74,8 @@ impl Enqueue {
         counters: Arc<Counters>,
     ) -> Self {
         let producer_name = producer_name.into();
-        let queue = FairShares::of(QUEUE_BYTES);
+        let (part, whole) = OF_THE_QUEUE;
+        let queue = FairShares::of(producer.queue_bytes() / whole * part);
         Self { producer, ids, clock, producer_name, counters, queue }
     }
 
@@ -253,7 +254,7 @@ mod tests {
                 Some(other) => panic!("{other:?}"),
             }
         }
-        assert_eq!(waits, QUEUE_BYTES * 2 / 3 / (1 << 20) - 1, "two thirds, with what is around");
+        assert_eq!(waits, 31, "two thirds of 48 MiB, with what is around");
         for _ in 0..100 {
             assert!(hand_over(&enqueue, &small, "other").is_none(), "it is on its way");
         }

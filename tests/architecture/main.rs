@@ -75,7 +75,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("utoipa_swagger_ui", &["gateway"]),
     ("rustls", &["gateway/door"]),
     ("tokio_rustls", &["gateway/door"]),
-    ("rustix", &["broker"]),
+    ("rustix", &["broker", "app"]),
     ("tracing_subscriber", &["telemetry"]),
     ("anyhow", &["app"]),
     ("clap", &["app"]),

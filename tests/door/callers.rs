@@ -98,13 +98,18 @@ async fn without_tokens_an_address_is_a_caller_and_without_a_rate_nothing_is_sai
     assert!(!answer.headers.contains_key("ratelimit") && answer.status == StatusCode::OK);
 }
 
+/// Jobs of a megabyte that the greedy one sends at once.
+const SENT: usize = 12;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_fills_the_queue_while_kafka_is_slow_leaves_room_for_others() {
     let folder = tempfile::tempdir().expect("a folder");
     let settings = BrokerSettings { heap_mib: 256, ..BrokerSettings::new(folder.path()) };
     let mut kafka = LocalKafka::start(settings, |_| {}).await.expect("Kafka starts");
     let brokers = Some(kafka.bootstrap_servers().to_owned());
-    let jobgate = Jobgate::start(Options { brokers, ..with_tokens(&[]) }).await;
+    // A queue that is soon full: 6,000 KiB of it are the callers'.
+    let options = with_tokens(&["--kafka-property", "queue.buffering.max.kbytes=7000"]);
+    let jobgate = Jobgate::start(Options { brokers, ..options }).await;
     let (greedy, other) = (token("greedy"), token("other"));
     // A connection for each, so that what follows is quick.
     assert_eq!(send(&jobgate, &other, PATH).await.status, StatusCode::ACCEPTED);
@@ -113,11 +118,11 @@ async fn a_caller_that_fills_the_queue_while_kafka_is_slow_leaves_room_for_other
     let mut large = verification(&uuid(), &uuid());
     large["template_data"]["unused"] = "a".repeat(1_000_000).into();
     let mut sending = JoinSet::new();
-    for _ in 0..90 {
+    for _ in 0..SENT {
         let (client, url) = (jobgate.client().clone(), jobgate.url(PATH));
         sending.spawn(post(client, url, greedy.clone(), large.clone()));
     }
-    // 90 MB are more than the queue holds. Once some of it is refused, its share is full.
+    // That is more than the queue holds. Once some of it is refused, its share is full.
     let mut outcomes = Vec::new();
     let mut next = async || sending.join_next().await.expect("some are left").expect("no panic");
     let refused = loop {
@@ -136,11 +141,11 @@ async fn a_caller_that_fills_the_queue_while_kafka_is_slow_leaves_room_for_other
     });
     thawed.expect("it goes on");
     assert_eq!(others.status, StatusCode::ACCEPTED, "{}", others.text);
-    while outcomes.len() < 89 {
+    while outcomes.len() < SENT - 1 {
         outcomes.push(next().await.map(|answer| answer.status.as_u16()));
     }
     let of = |status| outcomes.iter().filter(|outcome| **outcome == Some(status)).count();
-    assert!(of(202) + of(504) >= 20, "what was taken is answered for: {outcomes:?}");
+    assert!(of(202) + of(504) >= 3, "what was taken is answered for: {outcomes:?}");
     assert_eq!(of(503), 0, "the queue itself was never full: {outcomes:?}");
     until("its share is free again", SOON, async || {
         (send(&jobgate, &greedy, PATH).await.status == StatusCode::ACCEPTED).then_some(())

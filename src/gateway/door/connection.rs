@@ -79,7 +79,7 @@ pub(super) struct Host {
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 impl Host {
-    pub(super) fn new(door: &Door, front: Front, stop: CancellationToken) -> Self {
+    pub(super) fn new(door: &Door, front: &Front, stop: CancellationToken) -> Self {
         let mut http1 = http1::Builder::new();
         // The times of a connection are ours: hyper's would cost a timer for each request.
         http1.header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX);

@@ -21,9 +21,8 @@ pub(super) struct Head {
     /// Those of the lines before it.
     bytes: usize,
     last: u8,
-    has_length: bool,
-    has_coding: bool,
-    has_host: bool,
+    /// Which of the lines that count have come.
+    seen: [bool; 3],
     /// Its first line is there: empty ones before it are none.
     has_begun: bool,
     is_over: bool,
@@ -36,9 +35,7 @@ impl Head {
             line_bytes: 0,
             bytes: 0,
             last: 0,
-            has_length: false,
-            has_coding: false,
-            has_host: false,
+            seen: [false; 3],
             has_begun: false,
             is_over: false,
         }
@@ -92,12 +89,13 @@ impl Head {
     /// Whether this line and one before it could be read in two ways.
     fn is_second(&mut self) -> bool {
         let name = self.line.get(..self.line_bytes.min(NAME_BYTES_MAX)).unwrap_or_default();
+        let [length, coding, host] = &mut self.seen;
         if name.starts_with(b"content-length:") {
-            std::mem::replace(&mut self.has_length, true) || self.has_coding
+            std::mem::replace(length, true) || *coding
         } else if name.starts_with(b"transfer-encoding:") {
-            std::mem::replace(&mut self.has_coding, true) || self.has_length
+            std::mem::replace(coding, true) || *length
         } else if name.starts_with(b"host:") {
-            std::mem::replace(&mut self.has_host, true)
+            std::mem::replace(host, true)
         } else {
             false
         }

@@ -63,7 +63,7 @@ impl Door {
         if let Some(certificate) = self.certificate.clone() {
             tracker.spawn(certificate.follow(stop.clone()));
         }
-        let host = connection::Host::new(&self, front, stop.clone());
+        let host = connection::Host::new(&self, &front, stop.clone());
         loop {
             let (stream, address) = tokio::select! {
                 () = stop.cancelled() => return,

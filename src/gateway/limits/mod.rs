@@ -58,9 +58,13 @@ impl Limits {
     }
 
     /// Lets a request of this caller in, or says why not.
-    pub(super) fn admit(&self, caller: &str, request: &mut Request) -> Result<Admitted, Response> {
+    pub(super) fn admit(
+        &self,
+        caller: &str,
+        request: &mut Request,
+    ) -> Result<Admitted, Box<Response>> {
         let Some(share) = self.requests.take(caller, 1) else {
-            return Err(Problem::too_many_at_once().into_response());
+            return Err(Box::new(Problem::too_many_at_once().into_response()));
         };
         Ok(Admitted { rated: self.rated(caller, request)?, _share: Some(share) })
     }
@@ -69,7 +73,7 @@ impl Limits {
         &self,
         caller: &str,
         request: &mut Request,
-    ) -> Result<Option<(Arc<Rates>, Level)>, Response> {
+    ) -> Result<Option<(Arc<Rates>, Level)>, Box<Response>> {
         let Some(rates) = &self.rates else { return Ok(None) };
         match rates.take(caller, Instant::now()) {
             Ok(level) => {
@@ -81,7 +85,7 @@ impl Limits {
                 let problem = Problem::rate_exceeded(&rates.in_words(), again_in_s);
                 let mut response = problem.into_response();
                 rates.describe(Level::empty(again_in_s), response.headers_mut());
-                Err(response)
+                Err(Box::new(response))
             }
         }
     }
@@ -123,7 +127,7 @@ pub(super) async fn by_address(
         }
         Err(refused) => {
             body::discard(request).await;
-            refused
+            *refused
         }
     }
 }

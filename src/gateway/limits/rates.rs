@@ -70,9 +70,9 @@ pub(in super::super) struct Rates {
 #[derive(Debug, Default)]
 struct Buckets {
     /// When each is full again, in nanoseconds after the beginning.
-    full_at_ns: HashMap<Box<str>, u64>,
+    full_at: HashMap<Box<str>, u64>,
     /// The same of the one that is shared.
-    shared_ns: u64,
+    shared_full_at: u64,
     swept_at_ns: u64,
 }
 
@@ -101,14 +101,14 @@ impl Rates {
     }
 
     /// Takes one record out of a caller's bucket, or says in how many seconds there is one.
-    pub(in super::super) fn take(&self, caller: &str, now: Instant) -> Result<Level, u64> {
+    pub(in super::super) fn take(&self, caller: &str, now: Instant) -> Result<Level, u32> {
         let now_ns = self.since_begun_ns(now);
         let mut buckets = self.buckets();
         let full_at_ns = buckets.of(caller, now_ns);
         let then_ns = (*full_at_ns).max(now_ns) + self.interval_ns;
         let over_ns = (then_ns - now_ns).saturating_sub(self.depth_ns);
         if over_ns > 0 {
-            return Err(over_ns.div_ceil(SECOND_NS));
+            return Err(u32::try_from(over_ns.div_ceil(SECOND_NS)).unwrap_or(u32::MAX));
         }
         *full_at_ns = then_ns;
         Ok(self.level(then_ns - now_ns))
@@ -158,23 +158,23 @@ impl Rates {
 
 impl Level {
     /// Of a bucket that was found empty, and has something again after so many seconds.
-    pub(in super::super) fn empty(again_in_s: u64) -> Self {
-        Self { remaining: 0, full_in_s: again_in_s }
+    pub(in super::super) fn empty(again_in_s: u32) -> Self {
+        Self { remaining: 0, full_in_s: again_in_s.into() }
     }
 }
 
 impl Buckets {
     fn of(&mut self, caller: &str, now_ns: u64) -> &mut u64 {
-        if !self.full_at_ns.contains_key(caller) {
-            if self.full_at_ns.len() >= CALLERS_MAX && now_ns >= self.swept_at_ns + SWEEP_EVERY_NS {
-                self.full_at_ns.retain(|_, full_at_ns| *full_at_ns > now_ns);
+        if !self.full_at.contains_key(caller) {
+            if self.full_at.len() >= CALLERS_MAX && now_ns >= self.swept_at_ns + SWEEP_EVERY_NS {
+                self.full_at.retain(|_, full_at_ns| *full_at_ns > now_ns);
                 self.swept_at_ns = now_ns;
             }
-            if self.full_at_ns.len() >= CALLERS_MAX {
-                return &mut self.shared_ns;
+            if self.full_at.len() >= CALLERS_MAX {
+                return &mut self.shared_full_at;
             }
         }
-        self.full_at_ns.entry(caller.into()).or_insert(0)
+        self.full_at.entry(caller.into()).or_insert(0)
     }
 }
 
@@ -233,10 +233,10 @@ mod tests {
             .filter(|number| rates.take(&number.to_string(), begun).is_err())
             .count();
         assert_eq!(refused, 8, "ten share a bucket of two");
-        assert_eq!(rates.buckets().full_at_ns.len(), CALLERS_MAX);
+        assert_eq!(rates.buckets().full_at.len(), CALLERS_MAX);
         // Once their buckets are full again they are forgotten.
         rates.take("another", begun + Duration::from_secs(2)).unwrap();
-        assert_eq!(rates.buckets().full_at_ns.len(), 1);
+        assert_eq!(rates.buckets().full_at.len(), 1);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod causes;
 
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -18,7 +19,7 @@ use crate::domain::fault::{Fault, quoted};
 
 /// Seconds after which a client may try again when a part is away: recovery is noticed
 /// within a second.
-const RETRY_AFTER_S: u64 = 2;
+const RETRY_AFTER_S: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
 
 /// An error answer.
 #[derive(Debug, Serialize, ToSchema)]
@@ -40,7 +41,7 @@ pub(super) struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<Uuid>,
     #[serde(skip)]
-    retry_after_s: Option<u64>,
+    retry_after_s: Option<NonZeroU32>,
     #[serde(skip)]
     closes: bool,
     #[serde(skip)]
@@ -213,14 +214,14 @@ impl Problem {
     }
 
     /// The caller has spent its rate.
-    pub(super) fn rate_exceeded(rate: &str, again_in_s: u64) -> Self {
+    pub(super) fn rate_exceeded(rate: &str, again_in_s: u32) -> Self {
         let detail = format!(
             "This caller may send {rate}; nothing was done. Send the request again after \
              Retry-After"
         );
         let title = "Too much of this caller";
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-exceeded", title, detail);
-        Self { retry_after_s: Some(again_in_s), ..problem }
+        Self { retry_after_s: NonZeroU32::new(again_in_s), ..problem }
     }
 
     /// The caller has its share of the requests at once.
@@ -276,7 +277,7 @@ impl IntoResponse for Problem {
         let problem_json = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, problem_json);
         if let Some(seconds) = retry_after_s {
-            headers.insert(header::RETRY_AFTER, seconds.into());
+            headers.insert(header::RETRY_AFTER, seconds.get().into());
         }
         if let Some(challenge) = challenge {
             headers.insert(header::WWW_AUTHENTICATE, *challenge);
