@@ -197,11 +197,11 @@ mod tests {
     }
 
     async fn enqueue_one(enqueue: &Enqueue) -> Result<Receipt, EnqueueError> {
-        let (record_type, accepted) = record(json!({ "id": "1" }));
+        let (record_type, accepted) = record(&json!({ "id": "1" }));
         enqueue.enqueue(&record_type, accepted, None).await
     }
 
-    fn record(payload: serde_json::Value) -> (RecordType, Accepted) {
+    fn record(payload: &serde_json::Value) -> (RecordType, Accepted) {
         let properties = json!({ "id": { "type": "string" }, "text": { "type": "string" } });
         let schema = json!({ "type": "object", "properties": properties, "required": ["id"] });
         let record_type = RecordType::declare(Declaration {
@@ -240,8 +240,8 @@ mod tests {
     async fn a_caller_that_fills_the_queue_leaves_room_for_others() {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let (enqueue, _) = without_kafka(&silent.local_addr().unwrap().to_string());
-        let large = record(json!({ "id": "1", "text": "a".repeat(1 << 20) }));
-        let small = record(json!({ "id": "1" }));
+        let large = record(&json!({ "id": "1", "text": "a".repeat(1 << 20) }));
+        let small = record(&json!({ "id": "1" }));
         let mut waits = 0;
         loop {
             match hand_over(&enqueue, &large, "greedy") {

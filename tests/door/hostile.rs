@@ -75,9 +75,9 @@ async fn no_request_hides_another(jobgate: &Jobgate) {
              Content-Type: application/json\r\n{}\r\n\r\n{body}",
             lines.join("\r\n")
         );
-        let heard = exchange(&jobgate.base, request.as_bytes()).await;
-        assert!(heard.is_closed, "{what}: the connection stays open: {heard:?}");
-        assert!(matches!(heard.statuses()[..], [] | [400]), "{what}: {heard:?}");
+        let answers = exchange(&jobgate.base, request.as_bytes()).await;
+        assert!(answers.is_closed, "{what}: the connection stays open: {answers:?}");
+        assert!(matches!(answers.statuses()[..], [] | [400]), "{what}: {answers:?}");
     }
 }
 
@@ -106,15 +106,15 @@ async fn what_is_sound_is_served(jobgate: &Jobgate) {
         ),
     ] {
         // Two requests, one behind the other: two answers, in order.
-        let heard = exchange(&jobgate.base, (first + &last).as_bytes()).await;
-        assert_eq!(heard.statuses(), [200, 200], "{what}: {heard:?}");
-        assert!(heard.is_closed, "{what}: {heard:?}");
+        let answers = exchange(&jobgate.base, (first + &last).as_bytes()).await;
+        assert_eq!(answers.statuses(), [200, 200], "{what}: {answers:?}");
+        assert!(answers.is_closed, "{what}: {answers:?}");
     }
 }
 
 async fn what_no_head_may_have_is_refused(jobgate: &Jobgate) {
     let host = address(&jobgate.base);
-    let many: String = (0..200).map(|number| format!("X-{number}: a\r\n")).collect();
+    let many = "X: a\r\n".repeat(200);
     let large = format!("X: {}\r\n", "a".repeat(40 << 10));
     let cases = [
         ("NUL in the path", "GET /cata\0log", String::new()),
@@ -137,14 +137,17 @@ async fn what_no_head_may_have_is_refused(jobgate: &Jobgate) {
     for (what, line, headers) in cases {
         let version = if line == "PRI *" { "HTTP/2.0" } else { "HTTP/1.1" };
         let request = format!("{line} {version}\r\nHost: {host}\r\n{headers}\r\n");
-        let heard = exchange(&jobgate.base, request.as_bytes()).await;
-        assert!(heard.is_closed, "{what}: the connection stays open: {heard:?}");
-        let statuses = heard.statuses();
-        assert!(matches!(statuses[..], [] | [400 | 414 | 431 | 505]), "{what}: {heard:?}");
+        let answers = exchange(&jobgate.base, request.as_bytes()).await;
+        assert!(answers.is_closed, "{what}: the connection stays open: {answers:?}");
+        let statuses = answers.statuses();
+        assert!(matches!(statuses[..], [] | [400 | 414 | 431 | 505]), "{what}: {answers:?}");
     }
     for head in ["GET /catalog\r\n\r\n", "GET /catalog HTTP/1.1\r\n\r\n"] {
-        let heard = exchange(&jobgate.base, head.as_bytes()).await;
-        assert!(heard.is_closed && matches!(heard.statuses()[..], [] | [400]), "{head}: {heard:?}");
+        let answers = exchange(&jobgate.base, head.as_bytes()).await;
+        assert!(
+            answers.is_closed && matches!(answers.statuses()[..], [] | [400]),
+            "{head}: {answers:?}"
+        );
     }
 }
 
@@ -161,10 +164,10 @@ async fn nothing_of_a_request_becomes_a_header(jobgate: &Jobgate) {
             "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
              Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
         );
-        let heard = exchange(&jobgate.base, request.as_bytes()).await;
-        let [400..=499] = heard.statuses()[..] else { panic!("{path}: {heard:?}") };
-        let (head, _) = heard.text.split_once("\r\n\r\n").expect("a head");
-        assert!(!head.to_ascii_lowercase().contains("set-cookie"), "{path}: {heard:?}");
+        let answers = exchange(&jobgate.base, request.as_bytes()).await;
+        let [400..=499] = answers.statuses()[..] else { panic!("{path}: {answers:?}") };
+        let (head, _) = answers.text.split_once("\r\n\r\n").expect("a head");
+        assert!(!head.to_ascii_lowercase().contains("set-cookie"), "{path}: {answers:?}");
     }
 }
 
@@ -202,9 +205,9 @@ async fn a_refusal_is_read_by_who_still_sends(jobgate: &Jobgate) {
         stream.write_all(head.as_bytes()).await.expect("the head is taken");
         for _ in 0..30 {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-            stream.write_all(&[b'a'; 10_000]).await.expect("a client that still sends is heard");
+            stream.write_all(&[b'a'; 10_000]).await.expect("a client that still sends is answers");
         }
-        let heard = listen(&mut stream, SOON).await;
-        assert_eq!(heard.statuses(), [status], "{what}: {heard:?}");
+        let answers = listen(&mut stream, SOON).await;
+        assert_eq!(answers.statuses(), [status], "{what}: {answers:?}");
     }
 }
