@@ -18,6 +18,8 @@ use crate::payload::Request;
 pub(crate) const COMMAND: &str = "load";
 /// What both sides answer when all is well.
 const ACCEPTED: u16 = 202;
+/// What is answered to more than can be answered soon.
+const REFUSED: u16 = 503;
 
 /// What to send where.
 #[derive(Debug, Clone)]
@@ -31,8 +33,12 @@ pub(crate) struct Plan {
 /// What came of it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Tally {
-    /// Requests that were accepted; any other answer ends the load.
+    /// Requests that were accepted; any answer but this and a refusal ends the load.
     pub(crate) accepted: usize,
+    /// Requests that were refused for the time being. Their client comes back at once.
+    pub(crate) refused: usize,
+    pub(crate) refused_p99_us: u32,
+    pub(crate) refused_longest_us: u32,
     /// From the first request to the last answer.
     pub(crate) took: Duration,
     pub(crate) p50_us: u32,
@@ -93,41 +99,60 @@ async fn send(plan: &Plan) -> Tally {
         let first_user = first_user | ((number as u128) << 40);
         connections.spawn(async move { keep_sending(&plan, first_user, until).await });
     }
-    let mut latencies_us = Vec::new();
+    let (mut accepted_us, mut refused_us) = (Vec::new(), Vec::new());
     for latencies in connections.join_all().await {
-        latencies_us.extend(latencies);
+        accepted_us.extend(latencies.accepted_us);
+        refused_us.extend(latencies.refused_us);
     }
     let took = begun.elapsed();
-    latencies_us.sort_unstable();
-    let percentile = |percent: usize| latencies_us[(latencies_us.len() - 1) * percent / 100];
+    accepted_us.sort_unstable();
+    refused_us.sort_unstable();
+    let percentile = |latencies_us: &[u32], percent: usize| {
+        let last = latencies_us.len().saturating_sub(1);
+        latencies_us.get(last * percent / 100).copied().unwrap_or_default()
+    };
     Tally {
-        accepted: latencies_us.len(),
+        accepted: accepted_us.len(),
+        refused: refused_us.len(),
+        refused_p99_us: percentile(&refused_us, 99),
+        refused_longest_us: percentile(&refused_us, 100),
         took,
-        p50_us: percentile(50),
-        p99_us: percentile(99),
-        longest_us: percentile(100),
+        p50_us: percentile(&accepted_us, 50),
+        p99_us: percentile(&accepted_us, 99),
+        longest_us: percentile(&accepted_us, 100),
         cpu: cpu_time(std::process::id()),
     }
 }
 
-/// One connection's requests, one after the other. Returns how long each took, in us.
-async fn keep_sending(plan: &Plan, first_user: u128, until: Instant) -> Vec<u32> {
+/// How long the requests of a connection took, in us.
+#[derive(Default)]
+struct Latencies {
+    accepted_us: Vec<u32>,
+    refused_us: Vec<u32>,
+}
+
+/// One connection's requests, one after the other.
+async fn keep_sending(plan: &Plan, first_user: u128, until: Instant) -> Latencies {
     let mut stream = TcpStream::connect(plan.address).await.expect("a connection");
     stream.set_nodelay(true).expect("a TCP stream");
     let mut request = Request::new(&plan.address.to_string(), &plan.path);
     let mut answer = Vec::with_capacity(4096);
-    let mut latencies_us = Vec::new();
+    let mut latencies = Latencies::default();
     loop {
         let begun = Instant::now();
         if begun >= until {
-            return latencies_us;
+            return latencies;
         }
-        let user = Uuid::from_u128(first_user | latencies_us.len() as u128);
+        let user = Uuid::from_u128(first_user | latencies.accepted_us.len() as u128);
         stream.write_all(request.of_user(user)).await.expect("a request goes out");
         let status = read_answer(&mut stream, &mut answer).await;
         let text = || String::from_utf8_lossy(&answer).into_owned();
-        assert_eq!(status, ACCEPTED, "{}", text());
-        latencies_us.push(u32::try_from(begun.elapsed().as_micros()).unwrap_or(u32::MAX));
+        let took_us = u32::try_from(begun.elapsed().as_micros()).unwrap_or(u32::MAX);
+        match status {
+            ACCEPTED => latencies.accepted_us.push(took_us),
+            REFUSED => latencies.refused_us.push(took_us),
+            _ => panic!("{}", text()),
+        }
     }
 }
 

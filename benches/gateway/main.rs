@@ -22,6 +22,7 @@ mod postgres;
 mod bare;
 mod load;
 mod measure;
+mod overload;
 mod payload;
 
 fn main() {

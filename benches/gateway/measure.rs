@@ -35,9 +35,9 @@ struct Spans {
 }
 
 /// One side.
-struct Server {
+pub(crate) struct Server {
     name: &'static str,
-    pid: u32,
+    pub(crate) pid: u32,
     address: SocketAddr,
     path: &'static str,
 }
@@ -67,6 +67,7 @@ pub(crate) async fn all(scale: Scale) {
     let gateway = split_gateway(scale, &spans).await;
     let both = embedded_both(&spans).await;
     show_memory(scale, &gateway, &both);
+    crate::overload::measure(scale).await;
 }
 
 /// A gateway as in production: Kafka and PostgreSQL are others.
@@ -122,7 +123,7 @@ async fn embedded_both(spans: &Spans) -> Memory {
     memory
 }
 
-fn server_of(jobgate: &Jobgate) -> Server {
+pub(crate) fn server_of(jobgate: &Jobgate) -> Server {
     let authority = jobgate.base.strip_prefix("http://").expect("an HTTP address");
     Server {
         name: "gateway",
@@ -147,7 +148,7 @@ async fn start_bare() -> (Child, Server) {
     (child, Server { name: "bare", pid, address, path: bare::PATH })
 }
 
-fn plan(server: &Server, seconds: u64) -> Plan {
+pub(crate) fn plan(server: &Server, seconds: u64) -> Plan {
     Plan {
         address: server.address,
         path: server.path.to_owned(),
@@ -161,6 +162,7 @@ async fn measure(server: &Server, kafka_pid: u32, seconds: u64) -> Sample {
     let before = now();
     let tally = plan(server, seconds).run().await;
     let after = now();
+    assert_eq!(tally.refused, 0, "this is no overload");
     let cpu = after.0.saturating_sub(before.0);
     let kafka_cpu = after.1.saturating_sub(before.1);
     let others_cpu = after.2.saturating_sub(before.2).saturating_sub(cpu + kafka_cpu + tally.cpu);

@@ -23,6 +23,11 @@ pub(super) async fn check(settings: &Settings, types: anyhow::Result<Types>) -> 
     for warning in settings.warnings().unwrap_or_default() {
         report.note("settings", warning.said, warning.remedy);
     }
+    match settings.door.certificate() {
+        Ok(Some(_)) => report.ok("tls", "the certificate and its key go together"),
+        Ok(None) => {}
+        Err(error) => report.fault("tls", &error, "name a certificate and its key, both as PEM"),
+    }
     let catalog = check_catalog(settings, types, &mut report);
     check_tokens(settings, &mut report).await;
     match (&settings.kafka_brokers, catalog) {

@@ -7,6 +7,8 @@ mod catalog_file;
 mod check;
 mod cluster;
 mod demo;
+mod door;
+mod handles;
 mod issuers;
 mod job_limits;
 mod operating;

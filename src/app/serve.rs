@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::cluster::{self, Cluster};
+use super::handles;
 use super::parts::Parts;
 use super::quarantined;
 use super::settings::Settings;
@@ -41,6 +42,7 @@ pub(super) async fn serve(settings: Settings, types: Types) -> anyhow::Result<()
     quarantined::read(&settings.quarantine, &types.catalog)?;
     pushing::secrets(&settings, &types)?;
     log_settings(&settings)?;
+    handles::ask_for_enough();
     tokio::select! {
         result = start_and_serve(&settings, types, signals.stop) => result,
         () = signals.second.cancelled() => anyhow::bail!("stopped at once by a second signal"),
@@ -104,7 +106,7 @@ async fn run(
             verifier.start(&base_tasks, &base_stop);
         }
         let services = parts.services(settings, operated, &base_tasks, stop);
-        gateway::router(services, parts.verifier.clone())
+        gateway::router(services, parts.verifier.clone(), settings.door.rate_limit)
     } else {
         let (pool, stop) = (pool.clone(), stop.clone());
         let is_joined = move || pool.as_ref().is_some_and(RunningPool::is_joined);
@@ -112,7 +114,8 @@ async fn run(
         gateway::worker_router(readiness, parts.metrics(operated))
     };
     let connections = gateway_tasks.clone();
-    gateway_tasks.spawn(gateway::serve(listener, router, connections, gateway_stop.clone()));
+    let door = settings.door.door()?;
+    gateway_tasks.spawn(door.serve(listener, router, connections, gateway_stop.clone()));
     welcome::welcome(settings, &parts, address);
 
     let ended = tokio::select! {
@@ -163,6 +166,7 @@ fn log_settings(settings: &Settings) -> anyhow::Result<()> {
         version = env!("CARGO_PKG_VERSION"),
         role = ?settings.role,
         listen = %settings.listen,
+        scheme = settings.door.scheme(),
         auth = settings.tokens.kinds()?,
         data_dir = %settings.data_dir.display(),
         kafka = settings.kafka_brokers.as_deref().unwrap_or("local"),

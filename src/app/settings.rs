@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::demo::DemoRequest;
+use super::door::DoorSettings;
 use super::tokens::{TokenRequest, TokenSettings};
 use crate::kafka::KafkaSettings;
 use crate::mail::SmtpUrl;
@@ -177,6 +178,9 @@ pub(super) struct Settings {
     pub(super) fraud_mx: bool,
 
     #[command(flatten)]
+    pub(super) door: DoorSettings,
+
+    #[command(flatten)]
     pub(super) tokens: TokenSettings,
 }
 
@@ -229,6 +233,7 @@ impl Settings {
         let has_verifier = !self.tokens.issuers()?.is_empty();
         let database = self.database()?;
         self.smtp_url()?;
+        self.door.certificate()?;
         if self.role != Role::Both {
             anyhow::ensure!(
                 self.kafka_brokers.is_some() && matches!(database, Database::Postgres(_)),
@@ -257,6 +262,14 @@ impl Settings {
                        that Kafka would know nothing of this one's dead letters, replays and \
                        offset resets",
                 remedy: "name one PostgreSQL for all in DATABASE_URL, or run no second one",
+            });
+        }
+        let is_open = self.role.serves_api() && !self.listen.ip().is_loopback();
+        if is_open && self.door.scheme() == "http" {
+            warnings.push(Warning {
+                said: "tokens come in over plain HTTP, on an address that is not of this machine",
+                remedy: "set --tls-cert and --tls-key, unless a balancer in front speaks TLS and the \
+                         network behind it is yours",
             });
         }
         if self.smtp_url()?.is_some() && self.role.runs_jobs() && self.site_url.is_loopback() {

@@ -29,8 +29,9 @@ pub(super) fn progress(step: Progress) {
 /// Where everything is, and a first job to send.
 #[expect(clippy::print_stdout, reason = "the welcome is for the person at the terminal")]
 pub(super) fn welcome(settings: &Settings, parts: &Parts, address: SocketAddr) {
+    let scheme = settings.door.scheme();
     if !settings.role.serves_api() {
-        println!("jobgate works; its health: http://{address}/health/ready");
+        println!("jobgate works; its health: {scheme}://{address}/health/ready");
         return;
     }
     let (brokers, mailer) = (&parts.kafka.brokers, &parts.mailer);
@@ -44,7 +45,7 @@ pub(super) fn welcome(settings: &Settings, parts: &Parts, address: SocketAddr) {
         "
 jobgate is ready.
 
-  API       http://{address}        docs http://{address}/docs
+  API       {scheme}://{address}        docs {scheme}://{address}/docs
   Kafka     {brokers}
   mails     {mailer}
   data      {}
@@ -55,7 +56,7 @@ A first job{how}:
     \"user_id\": \"3d2e8b74-9c1f-4a6d-b5e0-2f4a6c8e0b22\",
     \"template_data\": {{\"email\": \"ada@example.com\", \"first_name\": \"Ada\",
       \"verification_link\": \"https://example.com/verify/1\"}}}}' \\
-    http://{address}/jobs/email.verification
+    {scheme}://{address}/jobs/email.verification
 ",
         settings.data_dir.display()
     );

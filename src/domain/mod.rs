@@ -12,6 +12,7 @@ pub mod commit_note;
 pub mod counters;
 pub mod dead_letter;
 pub mod dispatch;
+pub mod fair_share;
 pub mod fault;
 pub mod handler;
 pub mod id;

@@ -20,6 +20,7 @@ use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt as _};
 
+use super::limits::{self, Limits};
 use super::problem::Problem;
 use super::{Services, body};
 use crate::auth::{Caller, Scope, Verifier, VerifyError};
@@ -32,6 +33,7 @@ pub(super) const SECURITY_SCHEME: &str = "token";
 pub(super) struct Routes {
     router: OpenApiRouter<Services>,
     guard: Option<Guard>,
+    limits: Limits,
 }
 
 /// What the rules are asked of.
@@ -41,6 +43,8 @@ pub(super) struct Guard {
     pub(super) verifier: Arc<Verifier>,
     /// Says what a path names.
     pub(super) catalog: Arc<Catalog>,
+    /// Says whether the caller has not called too often.
+    pub(super) limits: Limits,
 }
 
 /// Whom a route serves.
@@ -57,8 +61,8 @@ enum Rule {
 }
 
 impl Routes {
-    pub(super) fn new(document: Document, guard: Option<Guard>) -> Self {
-        Self { router: OpenApiRouter::with_openapi(document), guard }
+    pub(super) fn new(document: Document, guard: Option<Guard>, limits: Limits) -> Self {
+        Self { router: OpenApiRouter::with_openapi(document), guard, limits }
     }
 
     /// Routes for callers whose token has this scope.
@@ -101,6 +105,9 @@ impl Routes {
         declare(&mut routes, &[SecurityRequirement::new(SECURITY_SCHEME, scopes)]);
         if let Some(guard) = self.guard.clone() {
             routes = routes.layer(from_fn_with_state((guard, rule), pass));
+        } else if self.limits.has_rate() {
+            let limits = self.limits.clone();
+            routes = routes.layer(from_fn_with_state(limits, limits::by_address));
         }
         self.router = self.router.routes(routes);
         self
@@ -131,8 +138,17 @@ async fn pass(
 ) -> Response {
     match guard.caller(rule, &mut request).await {
         Ok(caller) => {
+            let admitted = match guard.limits.admit(caller.name.as_str(), &mut request) {
+                Ok(admitted) => admitted,
+                Err(refused) => {
+                    body::discard(request).await;
+                    return *refused;
+                }
+            };
             request.extensions_mut().insert(caller);
-            next.run(request).await
+            let mut response = next.run(request).await;
+            admitted.describe(response.headers_mut());
+            response
         }
         Err(problem) => {
             body::discard(request).await;

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, Limited};
 use serde::de::DeserializeOwned;
 
+use super::body_memory::{Growing, NoRoom};
+use super::pace::{Pace, TooSlow};
 use super::problem::Problem;
 
 /// The largest body, bytes: what one record's value may be.
@@ -15,8 +17,8 @@ pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
 /// How much of a body that is too large is read and thrown away, so that a client which is
 /// still sending gets to read the answer instead of a broken connection.
 const DISCARD_BYTES_MAX: usize = 64 << 20;
-/// How long a client may take to send its body.
-const BODY_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a client may go on to send what is thrown away.
+const DISCARD_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The bytes of a JSON body.
 pub(super) struct JsonBody(pub(super) Bytes);
@@ -53,9 +55,7 @@ pub(super) async fn discard(request: Request) {
     if request.headers().contains_key(header::EXPECT) {
         return;
     }
-    let mut body = Limited::new(request.into_body(), BODY_BYTES_MAX);
-    let reading = async { while let Some(Ok(_)) = body.frame().await {} };
-    tokio::time::timeout(BODY_DEADLINE, reading).await.ok();
+    throw_away(request.into_body(), BODY_BYTES_MAX).await;
 }
 
 /// A request of jobgate's own: a JSON object. serde would read an array as one as well, its
@@ -101,27 +101,34 @@ async fn read(request: Request) -> Result<Bytes, Problem> {
         return Err(too_large());
     }
     let mut body = request.into_body();
-    let reading = async {
-        let mut bytes = Vec::with_capacity(declared.unwrap_or(0).min(BODY_BYTES_MAX));
-        let mut discarded = 0_usize;
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| {
-                Problem::bad_request("incomplete-body", "The body ended before its end").closing()
-            })?;
-            let Some(data) = frame.data_ref() else { continue };
-            if discarded == 0 && bytes.len() + data.len() <= BODY_BYTES_MAX {
-                bytes.extend_from_slice(data);
-                continue;
+    let (mut bytes, mut pace) = (Growing::of(declared.unwrap_or(0)), Pace::new());
+    loop {
+        let frame = match pace.wait(body.frame()).await {
+            Ok(None) => return Ok(bytes.into_bytes()),
+            Ok(Some(Ok(frame))) => frame,
+            Ok(Some(Err(_))) => {
+                let detail = "The body ended before its end";
+                return Err(Problem::bad_request("incomplete-body", detail).closing());
             }
-            bytes = Vec::new();
-            discarded += data.len();
-            if discarded > DISCARD_BYTES_MAX {
-                break;
-            }
-        }
-        if discarded > 0 { Err(too_large()) } else { Ok(Bytes::from(bytes)) }
-    };
-    tokio::time::timeout(BODY_DEADLINE, reading)
-        .await
-        .unwrap_or_else(|_| Err(Problem::request_timeout()))
+            Err(TooSlow) => return Err(Problem::request_timeout()),
+        };
+        let Some(data) = frame.data_ref() else { continue };
+        let refused = if bytes.len() + data.len() > BODY_BYTES_MAX {
+            too_large()
+        } else if let Err(NoRoom) = bytes.push(data) {
+            Problem::overloaded().closing()
+        } else {
+            pace.earn(data.len());
+            continue;
+        };
+        drop(bytes);
+        throw_away(body, DISCARD_BYTES_MAX).await;
+        return Err(refused);
+    }
+}
+
+async fn throw_away(body: Body, bytes_max: usize) {
+    let mut body = Limited::new(body, bytes_max);
+    let reading = async { while let Some(Ok(_)) = body.frame().await {} };
+    tokio::time::timeout(DISCARD_DEADLINE, reading).await.ok();
 }

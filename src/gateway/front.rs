@@ -3,6 +3,8 @@
 //! One step around the router, not layers inside it: there each would cost every request a
 //! copy of its route and several allocations.
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
@@ -13,29 +15,49 @@ use axum::response::{IntoResponse as _, Response};
 use tower::Service as _;
 use tracing::Instrument as _;
 
-use super::loopback;
+use super::limits::{Load, Peer, REQUESTS_MAX};
 use super::problem::Problem;
+use super::{framing, loopback};
 
 /// The routes, and what stands before them. Cheap to clone.
 #[derive(Clone)]
 pub struct Front {
     router: Router,
     answers_this_machine_alone: bool,
+    /// `http` or `https`.
+    scheme: &'static str,
+    load: Arc<Load>,
 }
 
 impl Front {
     /// Every request goes to its route.
     pub(super) fn open(router: Router) -> Self {
-        Self { router, answers_this_machine_alone: false }
+        Self::new(router, false)
     }
 
     /// Requests of this machine go to their routes, and no others.
     pub(super) fn of_this_machine(router: Router) -> Self {
-        Self { router, answers_this_machine_alone: true }
+        Self::new(router, true)
     }
 
-    /// Answers a request.
-    pub(super) async fn answer(self, request: Request) -> Response {
+    fn new(router: Router, answers_this_machine_alone: bool) -> Self {
+        Self { router, answers_this_machine_alone, scheme: "http", load: Load::new(REQUESTS_MAX) }
+    }
+
+    /// The same, for connections of this scheme.
+    pub(super) fn speaking(&self, scheme: &'static str) -> Self {
+        Self { scheme, ..self.clone() }
+    }
+
+    /// Answers a request that comes from this address.
+    pub(super) async fn answer(self, request: Request, from: IpAddr) -> Response {
+        let _place = match self.load.enter() {
+            None if !is_watch(request.uri().path()) => match self.load.wait().await {
+                None => return Problem::overloaded().into_response(),
+                place => place,
+            },
+            place => place,
+        };
         let span = tracing::debug_span!(
             "request",
             method = %request.method(),
@@ -43,9 +65,9 @@ impl Front {
         );
         let begun = Instant::now();
         let response = if span.is_disabled() {
-            self.pass(request).await
+            self.pass(request, from).await
         } else {
-            self.pass(request).instrument(span).await
+            self.pass(request, from).instrument(span).await
         };
         let (status, took) = (response.status().as_u16(), begun.elapsed());
         if response.status().is_server_error() {
@@ -56,17 +78,27 @@ impl Front {
         response
     }
 
-    async fn pass(mut self, request: Request) -> Response {
-        if self.answers_this_machine_alone
-            && let Err(problem) = loopback::check(request.headers())
-        {
+    async fn pass(mut self, mut request: Request, from: IpAddr) -> Response {
+        if let Err(problem) = framing::check(&request) {
             return problem.into_response();
+        }
+        if self.answers_this_machine_alone {
+            if let Err(problem) = loopback::check(&request, self.scheme) {
+                return problem.into_response();
+            }
+            // Callers have no other name.
+            request.extensions_mut().insert(Peer(from));
         }
         match self.router.call(request).await {
             Ok(response) => as_problem(response),
             Err(never) => match never {},
         }
     }
+}
+
+/// What those ask who watch over this process. They are answered however much there is to do.
+fn is_watch(path: &str) -> bool {
+    path.starts_with("/health/") || path == "/metrics"
 }
 
 /// What axum and Swagger UI refuse by themselves is a problem like any other.

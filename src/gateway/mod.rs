@@ -9,16 +9,19 @@
 
 mod access;
 mod body;
+mod body_memory;
 mod caller;
+mod door;
 mod endpoints;
 mod exposition;
+mod framing;
 mod front;
+mod limits;
 mod loopback;
 mod openapi;
-mod patience;
+mod pace;
 mod problem;
 mod router;
-mod server;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -31,10 +34,11 @@ use crate::operations::{
     Schedule, Stats, Statuses, Topics, Workers,
 };
 
+pub use door::{CONNECTIONS_MAX, Certificate, CertificateError, Door};
 pub use front::Front;
+pub use limits::{RateLimit, RateLimitError};
 pub use openapi::document;
 pub use router::{router, worker_router};
-pub use server::serve;
 
 /// What the endpoints call. One pointer: axum clones it several times for each request.
 #[derive(Clone)]

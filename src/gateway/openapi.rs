@@ -5,6 +5,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
 
 use super::access::SECURITY_SCHEME;
+use super::limits::Limits;
 use super::router::routes;
 use crate::auth::Scope;
 use crate::domain::catalog::{Catalog, RecordKind, RecordType};
@@ -29,7 +30,7 @@ pub(super) struct Api;
 
 /// The document of this catalog.
 pub fn document(catalog: &Catalog) -> Value {
-    let (_, api): (_, Document) = routes(None).split();
+    let (_, api): (_, Document) = routes(None, Limits::new(None)).split();
     let mut document = serde_json::to_value(api).unwrap_or_default();
     add_common_answers(&mut document);
     for record_type in catalog.iter() {
@@ -114,6 +115,9 @@ fn add_common_answers(document: &mut Value) {
                     }},
                     "content": problem_content()
                 },
+                "TooMany": refused_for_now("More than the caller's rate, or its share of what is \
+                    answered and written at once"),
+                "Overloaded": refused_for_now("More is asked than can be answered soon"),
                 "BodyTimeout": refusal("The body took too long"),
                 "TooLarge": refusal("Over 1 MiB"),
                 "NotJson": refusal("Not JSON by its Content-Type"),
@@ -144,9 +148,11 @@ fn add_answers(operation: &mut Map<String, Value>) {
         Some(scope) => format!("The token has no scope `{scope}`. {LOCAL}"),
         None => LOCAL.to_owned(),
     };
+    let is_limited = token.is_some();
     let mut answers = vec![("403", refusal(&forbidden))];
-    if token.is_some() {
+    if is_limited {
         answers.push(("401", common("Unauthenticated")));
+        answers.push(("429", common("TooMany")));
     }
     // Where it is there, it says what else may be away.
     let declared = operation.get("responses").and_then(Value::as_object);
@@ -163,6 +169,9 @@ fn add_answers(operation: &mut Map<String, Value>) {
     operation.insert("description".into(), text.into());
     if let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) {
         responses.extend(answers.into_iter().map(|(status, answer)| (status.to_owned(), answer)));
+        if is_limited {
+            responses.entry("503").or_insert_with(|| common("Overloaded"));
+        }
     }
 }
 
@@ -176,6 +185,21 @@ fn common(name: &str) -> Value {
 
 fn refusal(description: &str) -> Value {
     json!({ "description": description, "content": problem_content() })
+}
+
+/// A refusal that says when to come back.
+fn refused_for_now(description: &str) -> Value {
+    let mut answer = refusal(description);
+    if let Some(answer) = answer.as_object_mut() {
+        answer.insert(
+            "headers".into(),
+            json!({ "Retry-After": {
+                "description": "Seconds after which to try again",
+                "schema": { "type": "integer" }
+            }}),
+        );
+    }
+    answer
 }
 
 fn problem_content() -> Value {

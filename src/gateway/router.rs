@@ -18,14 +18,15 @@ use super::endpoints::{
     validate_payload,
 };
 use super::front::Front;
+use super::limits::{Limits, RateLimit};
 use super::problem::Problem;
 use super::{Metrics, Readiness, Services, openapi};
 use crate::auth::Scope::{AdminRead, AdminWrite, EventsWrite, JobsRead, JobsWrite};
 use crate::auth::Verifier;
 
 /// The routes, whom each serves, and what utoipa says of them.
-pub(super) fn routes(guard: Option<Guard>) -> Routes {
-    Routes::new(openapi::Api::openapi(), guard)
+pub(super) fn routes(guard: Option<Guard>, limits: Limits) -> Routes {
+    Routes::new(openapi::Api::openapi(), guard, limits)
         .of_type(JobsWrite, "type", routes!(enqueue_job::enqueue_job))
         .of_type(JobsWrite, "type", routes!(validate_payload::validate_job))
         .of_type(JobsRead, "type", routes!(get_job_status::get_job_status))
@@ -80,12 +81,18 @@ pub fn worker_router(readiness: Readiness, metrics: Metrics) -> Front {
 
 /// The whole HTTP surface.
 ///
-/// Without a verifier it answers this machine alone.
-pub fn router(services: Services, verifier: Option<Arc<Verifier>>) -> Front {
+/// Without a verifier it answers this machine alone. Each caller may send so many records a
+/// second, if a rate is given.
+pub fn router(
+    services: Services,
+    verifier: Option<Arc<Verifier>>,
+    rate: Option<RateLimit>,
+) -> Front {
     let document = openapi::document(&services.catalog);
     let answers_this_machine_alone = verifier.is_none();
-    let guard = verifier.map(|verifier| Guard { verifier, catalog: Arc::clone(&services.catalog) });
-    let (router, _) = routes(guard).split();
+    let (limits, catalog) = (Limits::new(rate), Arc::clone(&services.catalog));
+    let guard = verifier.map(|verifier| Guard { verifier, catalog, limits: limits.clone() });
+    let (router, _) = routes(guard, limits).split();
     let docs = SwaggerUi::new("/docs")
         .external_url_unchecked("/openapi.json", document)
         .config(Config::from("/openapi.json").try_it_out_enabled(true));

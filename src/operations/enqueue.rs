@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::domain::catalog::{Accepted, RecordType};
 use crate::domain::clock::{SharedClock, rfc3339};
 use crate::domain::counters::{Counters, TypeCounters};
+use crate::domain::fair_share::FairShares;
 use crate::domain::id::{IdSource, time_of};
 use crate::domain::receipt::Receipt;
 use crate::domain::record::{Headers, OutgoingRecord, header};
@@ -17,6 +18,12 @@ use crate::kafka::{ProduceError, Producer};
 /// How long a caller waits for the acknowledgement. Below the 10 s after which many HTTP
 /// clients give up, far above any healthy acknowledgement.
 pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What of the queue towards Kafka callers may fill, each its fair share. Not all of it: dead
+/// letters, and jobs that are due, always find room.
+const OF_THE_QUEUE: (usize, usize) = (6, 7);
+/// What a record costs there besides its value: its headers, and what keeps account of it.
+const RECORD_BYTES: usize = 1 << 10;
 
 /// Why there is no receipt.
 #[derive(Debug, Error)]
@@ -27,6 +34,9 @@ pub enum EnqueueError {
     /// The queue towards Kafka is full; nothing was written.
     #[error("the queue towards Kafka is full")]
     Overloaded,
+    /// The caller has its share of the queue towards Kafka; nothing was written.
+    #[error("the caller has its share of the queue towards Kafka")]
+    OverShare,
     /// The record is larger than its topic takes; nothing was written.
     #[error("the record is larger than its topic takes")]
     TooLarge(#[source] ProduceError),
@@ -50,6 +60,8 @@ pub struct Enqueue {
     /// The `producer` header of callers that have no name of their own.
     producer_name: Arc<str>,
     counters: Arc<Counters>,
+    /// The queue towards Kafka, as far as callers may fill it.
+    queue: Arc<FairShares>,
 }
 
 impl Enqueue {
@@ -62,7 +74,9 @@ impl Enqueue {
         counters: Arc<Counters>,
     ) -> Self {
         let producer_name = producer_name.into();
-        Self { producer, ids, clock, producer_name, counters }
+        let (part, whole) = OF_THE_QUEUE;
+        let queue = FairShares::of(producer.queue_bytes() / whole * part);
+        Self { producer, ids, clock, producer_name, counters, queue }
     }
 
     /// Whether a record would be accepted now.
@@ -83,19 +97,28 @@ impl Enqueue {
             TypeCounters::count(&counters.enqueue_errors);
             return Err(EnqueueError::Away);
         }
+        let bytes = accepted.value.len() + RECORD_BYTES;
+        let Some(share) = self.queue.take(producer.unwrap_or_default(), bytes) else {
+            TypeCounters::count(&counters.enqueue_errors);
+            return Err(EnqueueError::OverShare);
+        };
+        let Accepted { payload, key, value } = accepted;
+        // Read, it may be many times as large as its text: not while Kafka is waited for.
+        drop(payload);
         let id = self.ids.next(self.clock.now_ms());
         // The id's own time: the source may run ahead of the clock to keep its order.
         let produced_at_ms = time_of(id).unwrap_or_else(|| self.clock.now_ms());
         let record = OutgoingRecord {
             topic: record_type.topic.name.clone(),
-            key: Some(accepted.key.clone().into_bytes()),
-            value: Some(accepted.value),
+            key: Some(key.clone().into_bytes()),
+            value: Some(value),
             headers: self.headers(record_type, id, produced_at_ms, producer),
             timestamp_ms: produced_at_ms,
         };
         let begun = Instant::now();
         // Counted by what becomes of the record, whether or not somebody still waits for it.
         let told = move |outcome: &Result<_, _>| {
+            drop(share);
             if outcome.is_ok() {
                 TypeCounters::count(&counters.enqueued);
                 counters.enqueue_time.observe(begun.elapsed());
@@ -105,9 +128,7 @@ impl Enqueue {
         };
         let delivery = self.producer.hand_over(record, told);
         match tokio::time::timeout(ANSWER_DEADLINE, delivery).await {
-            Ok(Ok(place)) => {
-                Ok(Receipt::new(id, &record_type.name, place, &accepted.key, produced_at_ms))
-            }
+            Ok(Ok(place)) => Ok(Receipt::new(id, &record_type.name, place, &key, produced_at_ms)),
             Ok(Err(error)) => Err(EnqueueError::from_produce(error, id)),
             Err(_) => Err(EnqueueError::OutcomeUnknown { id }),
         }
@@ -150,6 +171,7 @@ impl EnqueueError {
 mod tests {
     use std::sync::atomic::Ordering::Relaxed;
 
+    use futures_util::FutureExt as _;
     use serde_json::json;
 
     use super::*;
@@ -175,8 +197,12 @@ mod tests {
     }
 
     async fn enqueue_one(enqueue: &Enqueue) -> Result<Receipt, EnqueueError> {
-        let payload = json!({ "id": "1" });
-        let properties = json!({ "id": { "type": "string" } });
+        let (record_type, accepted) = record(&json!({ "id": "1" }));
+        enqueue.enqueue(&record_type, accepted, None).await
+    }
+
+    fn record(payload: &serde_json::Value) -> (RecordType, Accepted) {
+        let properties = json!({ "id": { "type": "string" }, "text": { "type": "string" } });
         let schema = json!({ "type": "object", "properties": properties, "required": ["id"] });
         let record_type = RecordType::declare(Declaration {
             name: TYPE.to_owned(),
@@ -193,7 +219,53 @@ mod tests {
         });
         let record_type = record_type.unwrap();
         let accepted = record_type.accept(payload.to_string().as_bytes()).unwrap();
-        enqueue.enqueue(&record_type, accepted, None).await
+        (record_type, accepted)
+    }
+
+    /// What is known of a record as soon as it is handed over.
+    fn hand_over(
+        enqueue: &Enqueue,
+        (record_type, accepted): &(RecordType, Accepted),
+        caller: &str,
+    ) -> Option<Result<Receipt, EnqueueError>> {
+        let accepted = Accepted {
+            payload: accepted.payload.clone(),
+            value: accepted.value.clone(),
+            key: accepted.key.clone(),
+        };
+        enqueue.enqueue(record_type, accepted, Some(caller)).now_or_never()
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_fills_the_queue_leaves_room_for_others() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (enqueue, _) = without_kafka(&silent.local_addr().unwrap().to_string());
+        let large = record(&json!({ "id": "1", "text": "a".repeat(1 << 20) }));
+        let small = record(&json!({ "id": "1" }));
+        let mut waits = 0;
+        loop {
+            match hand_over(&enqueue, &large, "greedy") {
+                None => waits += 1,
+                Some(Err(EnqueueError::OverShare)) => break,
+                // The sender has not come to it yet.
+                Some(Err(EnqueueError::Overloaded)) => {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                Some(other) => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(waits, 31, "two thirds of 48 MiB, with what is around");
+        for _ in 0..100 {
+            assert!(hand_over(&enqueue, &small, "other").is_none(), "it is on its way");
+        }
+        assert!(hand_over(&enqueue, &large, "other").is_none());
+        // What Kafka does not take is given up after a while, and no longer in anybody's way.
+        let free = async {
+            while hand_over(&enqueue, &large, "greedy").is_some() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), free).await.expect("its share is free");
     }
 
     fn errors(counters: &Counters) -> u64 {

@@ -57,6 +57,7 @@ pub(in super::super) async fn enqueue_job(
     let record_type = services.catalog.job(&name).ok_or_else(|| unknown_type(&name))?;
     let when = when(&uri, &headers)?;
     let accepted = record_type.accept(&body)?;
+    drop(body);
     let producer = caller.as_deref().map(|caller| caller.name.as_str());
     let (location, body) = match when {
         None => {

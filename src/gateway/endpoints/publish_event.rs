@@ -42,6 +42,7 @@ pub(in super::super) async fn publish_event(
     let record_type = services.catalog.event(&name).ok_or_else(|| unknown_type(&name))?;
     refuse_options(&uri, &headers)?;
     let accepted = record_type.accept(&body)?;
+    drop(body);
     let producer = caller.as_deref().map(|caller| caller.name.as_str());
     let receipt = services.enqueue.enqueue(record_type, accepted, producer).await?;
     let receipt = ReceiptBody::from(receipt);

@@ -43,6 +43,10 @@ impl From<EnqueueError> for Problem {
                 "More is being written than Kafka takes; nothing was written. Send the request \
                  again later",
             ),
+            EnqueueError::OverShare => Self::over_share(
+                "What this caller has on its way to Kafka is all that it may have there; nothing was \
+                 written. Wait for some of it, then send the request again",
+            ),
             EnqueueError::TooLarge(_) => {
                 Self::too_large("The record is larger than its topic takes; nothing was written")
             }

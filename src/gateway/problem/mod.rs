@@ -5,6 +5,7 @@
 mod causes;
 
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -18,7 +19,7 @@ use crate::domain::fault::{Fault, quoted};
 
 /// Seconds after which a client may try again when a part is away: recovery is noticed
 /// within a second.
-const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("2");
+const RETRY_AFTER_S: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
 
 /// An error answer.
 #[derive(Debug, Serialize, ToSchema)]
@@ -40,7 +41,7 @@ pub(super) struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<Uuid>,
     #[serde(skip)]
-    retry_after: bool,
+    retry_after_s: Option<NonZeroU32>,
     #[serde(skip)]
     closes: bool,
     #[serde(skip)]
@@ -77,7 +78,7 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             id: None,
-            retry_after: false,
+            retry_after_s: None,
             closes: false,
             challenge: None,
         }
@@ -85,7 +86,7 @@ impl Problem {
 
     /// The client may try again after a moment.
     fn retryable(mut self) -> Self {
-        self.retry_after = true;
+        self.retry_after_s = Some(RETRY_AFTER_S);
         self
     }
 
@@ -180,7 +181,7 @@ impl Problem {
             StatusCode::REQUEST_TIMEOUT,
             "request-timeout",
             "The body took too long",
-            "Send the whole body within 30 s",
+            "Send the body without pauses: after 10 s, 16 KiB a second on the whole",
         )
         .closing()
     }
@@ -217,6 +218,40 @@ impl Problem {
         )
     }
 
+    /// More is asked of this process than it can answer soon.
+    pub(super) fn overloaded() -> Self {
+        Self::unavailable(
+            "overloaded",
+            "More is asked than can be answered soon; nothing was done. Send the request again \
+             later",
+        )
+    }
+
+    /// The caller has spent its rate.
+    pub(super) fn rate_exceeded(rate: &str, again_in_s: u32) -> Self {
+        let detail = format!(
+            "This caller may send {rate}; nothing was done. Send the request again after \
+             Retry-After"
+        );
+        let title = "Too much of this caller";
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-exceeded", title, detail);
+        Self { retry_after_s: NonZeroU32::new(again_in_s), ..problem }
+    }
+
+    /// The caller has its share of the requests at once.
+    pub(super) fn too_many_at_once() -> Self {
+        Self::over_share(
+            "This caller waits for as many answers as it may; nothing was done. Wait for some of \
+             them, then send the request again",
+        )
+    }
+
+    /// The caller has its share of something that others need as well.
+    fn over_share(detail: &'static str) -> Self {
+        let title = "Too much of this caller";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "over-share", title, detail).retryable()
+    }
+
     fn unknown_group(group: &str) -> Self {
         let detail = format!("No type has the group {}; see GET /catalog", quoted(group));
         Self::not_found("unknown-group", detail)
@@ -250,14 +285,14 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(mut self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let (retry_after, closes) = (self.retry_after, self.closes);
+        let (retry_after_s, closes) = (self.retry_after_s, self.closes);
         let challenge = self.challenge.take();
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
         let problem_json = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, problem_json);
-        if retry_after {
-            headers.insert(header::RETRY_AFTER, RETRY_AFTER_S);
+        if let Some(seconds) = retry_after_s {
+            headers.insert(header::RETRY_AFTER, seconds.get().into());
         }
         if let Some(challenge) = challenge {
             headers.insert(header::WWW_AUTHENTICATE, *challenge);

@@ -31,6 +31,8 @@ const DELIVERY_TIMEOUT_MS: &str = "30000";
 /// The client library's queue, KiB: with what is held before it ([`gather::HELD_BYTES_MAX`]),
 /// 64 MiB. Its default is 1 GiB.
 const QUEUE_KIB_MAX: &str = "57344";
+/// How a user sets it.
+const QUEUE_PROPERTY: &str = "queue.buffering.max.kbytes";
 /// The largest record this client sends, bytes: what the dead-letter topic takes, and room.
 const RECORD_BYTES_MAX: &str = "9000000";
 /// How often the reachability is looked at.
@@ -47,6 +49,7 @@ pub struct Producer {
 struct Shared {
     core: Arc<Core>,
     client: Arc<ArcSwap<Client>>,
+    queue_bytes: usize,
 }
 
 impl Drop for Shared {
@@ -60,8 +63,14 @@ impl Producer {
     pub fn new(settings: KafkaSettings, clock: SharedClock) -> Result<Self, KafkaFault> {
         let core = Arc::new(Core::new(clock));
         let client = Arc::new(ArcSwap::from_pointee(build(&settings, &core)?));
+        let queue_bytes = queue_bytes(&settings);
         Sender { core: Arc::clone(&core), client: Arc::clone(&client), settings }.start()?;
-        Ok(Self { shared: Arc::new(Shared { core, client }) })
+        Ok(Self { shared: Arc::new(Shared { core, client, queue_bytes }) })
+    }
+
+    /// How many bytes of records may wait for Kafka before one is refused.
+    pub fn queue_bytes(&self) -> usize {
+        self.shared.queue_bytes
     }
 
     /// Writes a record and waits until every in-sync replica has it. A dropped future does not
@@ -152,6 +161,13 @@ impl Producer {
     }
 }
 
+/// What the client's queue holds, by jobgate's setting or the user's.
+fn queue_bytes(settings: &KafkaSettings) -> usize {
+    let set = settings.properties.iter().rev().find(|(name, _)| name == QUEUE_PROPERTY);
+    let kib = set.map_or(QUEUE_KIB_MAX, |(_, value)| value.as_str());
+    kib.parse::<usize>().unwrap_or_default().saturating_mul(1 << 10)
+}
+
 fn build(settings: &KafkaSettings, core: &Arc<Core>) -> Result<Client, KafkaFault> {
     let config = settings.client(
         "producer",
@@ -164,7 +180,7 @@ fn build(settings: &KafkaSettings, core: &Arc<Core>) -> Result<Client, KafkaFaul
             ("linger.ms", "0"),
             ("message.timeout.ms", DELIVERY_TIMEOUT_MS),
             ("message.max.bytes", RECORD_BYTES_MAX),
-            ("queue.buffering.max.kbytes", QUEUE_KIB_MAX),
+            (QUEUE_PROPERTY, QUEUE_KIB_MAX),
         ],
     );
     Client::from_config_and_context(&config, Context(Arc::clone(core)))

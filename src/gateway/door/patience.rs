@@ -1,4 +1,5 @@
-//! A connection whose other side must go on reading: one that takes no byte for a while ends.
+//! A connection whose other side must go on reading: one that takes nothing for a while, or next
+//! to nothing for long, ends.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,19 +9,25 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// A stream that fails a write as timed out once it has waited this long for the other side to
-/// take a byte. A slow reader is borne; one that has stopped would hold its connection for ever.
+/// What a reader must take, bytes a second, on the whole: far below any network. Whoever takes a
+/// byte now and then would else hold its connection for ever.
+const BYTES_PER_SECOND_MIN: u32 = 1 << 10;
+
+/// A stream that fails a write as timed out once it has waited too long for the other side.
+/// Waiting spends patience; bytes that are taken earn it again, up to the limit.
 pub(super) struct Patience<S> {
     stream: S,
     limit: Duration,
+    left: Duration,
     over: Pin<Box<Sleep>>,
-    is_waiting: bool,
+    waits_since: Option<Instant>,
 }
 
 impl<S> Patience<S> {
-    /// Waits this long for the other side.
+    /// Waits this long for the other side to take a byte.
     pub(super) fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, over: Box::pin(sleep(limit)), is_waiting: false }
+        let over = Box::pin(sleep(limit));
+        Self { stream, limit, left: limit, over, waits_since: None }
     }
 
     /// Passes on the outcome of a write; one that has to wait starts the clock.
@@ -29,13 +36,22 @@ impl<S> Patience<S> {
         context: &mut Context<'_>,
         outcome: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        if outcome.is_ready() {
-            self.is_waiting = false;
+        if let Poll::Ready(taken) = &outcome {
+            if let Some(since) = self.waits_since.take() {
+                self.left = self.left.saturating_sub(since.elapsed());
+            }
+            if self.left < self.limit {
+                let bytes = taken.as_ref().copied().unwrap_or_default();
+                let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+                let earned = Duration::from_secs(1) * bytes / BYTES_PER_SECOND_MIN;
+                self.left = (self.left + earned).min(self.limit);
+            }
             return outcome;
         }
-        if !self.is_waiting {
-            self.is_waiting = true;
-            self.over.as_mut().reset(Instant::now() + self.limit);
+        if self.waits_since.is_none() {
+            let now = Instant::now();
+            self.waits_since = Some(now);
+            self.over.as_mut().reset(now + self.left);
         }
         ready!(self.over.as_mut().poll(context));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
@@ -100,24 +116,36 @@ mod tests {
         assert_eq!((error.kind(), begun.elapsed()), (io::ErrorKind::TimedOut, LIMIT));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_slow_reader_gets_everything() {
-        let (server, mut client) = tokio::io::duplex(64);
+    /// How much of the answer comes to a reader that takes so much at a time, each half limit.
+    async fn taken_by(bytes_at_a_time: usize) -> usize {
+        const BYTES: usize = 600 << 10;
+        let (server, mut client) = tokio::io::duplex(1 << 10);
         let writing = async {
             let mut server = Patience::new(server, LIMIT);
-            server.write_all(&[7; 1_000]).await.unwrap();
+            server.write_all(&vec![7; BYTES]).await.ok();
         };
         let reading = async {
-            let mut all = Vec::new();
-            while all.len() < 1_000 {
+            let mut all = 0;
+            loop {
                 sleep(LIMIT / 2).await;
-                let mut some = [0; 50];
-                let length = client.read(&mut some).await.unwrap();
-                all.extend_from_slice(&some[..length]);
+                let mut taken = 0;
+                while taken < bytes_at_a_time {
+                    let mut some = [0; 1 << 10];
+                    let most = some.len().min(bytes_at_a_time - taken);
+                    match client.read(&mut some[..most]).await.unwrap() {
+                        0 => return all + taken,
+                        length => taken += length,
+                    }
+                }
+                all += taken;
             }
-            all
         };
-        let ((), all) = tokio::join!(writing, reading);
-        assert_eq!(all, [7; 1_000]);
+        tokio::join!(writing, reading).1
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_gets_everything_and_one_that_sips_does_not() {
+        assert_eq!(taken_by(20 << 10).await, 600 << 10);
+        assert!(taken_by(100).await < 2 << 10);
     }
 }

@@ -1,0 +1,199 @@
+//! HTTP/2, which is spoken through TLS alone: what it serves, and the floods that it knows.
+
+use std::time::{Duration, Instant};
+
+use http_body_util::Empty;
+use hyper::body::Bytes;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+use tokio_util::task::TaskTracker;
+
+use crate::raw::{SOON, address, exchange};
+use crate::tls::Tls;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http2_serves_what_http1_does_and_cuts_off_floods() {
+    let jobgate = Tls::start().await;
+    many_requests_share_a_connection(&jobgate).await;
+    foreign_authorities_are_refused(&jobgate).await;
+    floods_are_cut(&jobgate).await;
+    // In the clear only HTTP/1.1 is spoken; here, nothing is.
+    let heard = exchange(&jobgate.base, &[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await;
+    assert!(heard.is_closed && heard.statuses() == [400], "{heard:?}");
+    assert_eq!(get(&jobgate, &[("/health/live", None)]).await, [StatusCode::OK]);
+}
+
+/// Asks for paths on one connection, all at once; each with a Host of its own, if any.
+async fn get(jobgate: &Tls, paths: &[(&str, Option<&str>)]) -> Vec<StatusCode> {
+    let own = address(&jobgate.base);
+    let uris: Vec<String> = paths.iter().map(|(path, _)| format!("https://{own}{path}")).collect();
+    let requests = uris.iter().zip(paths).map(|(uri, (_, host))| {
+        let request = Request::builder().uri(uri);
+        let request = host.iter().fold(request, |request, host| request.header("host", *host));
+        request.body(Empty::new()).expect("a request")
+    });
+    answers(jobgate, requests.collect()).await.iter().map(Response::status).collect()
+}
+
+async fn answers(
+    jobgate: &Tls,
+    requests: Vec<Request<Empty<Bytes>>>,
+) -> Vec<Response<hyper::body::Incoming>> {
+    let stream = jobgate.connect(&[b"h2"]).await.expect("a handshake");
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let handshake =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (sender, connection) = handshake.await.expect("HTTP/2");
+    let tasks = TaskTracker::new();
+    tasks.spawn(async move { connection.await.ok() });
+    let asked = requests.into_iter().map(|request| sender.clone().send_request(request));
+    let mut answers = Vec::new();
+    for answer in asked.collect::<Vec<_>>() {
+        let answer = tokio::time::timeout(SOON, answer).await.expect("an answer in time");
+        answers.push(answer.expect("an answer"));
+    }
+    answers
+}
+
+async fn many_requests_share_a_connection(jobgate: &Tls) {
+    let statuses = get(jobgate, &[("/health/live", None); 100]).await;
+    assert_eq!(statuses, [StatusCode::OK; 100]);
+    assert_eq!(get(jobgate, &[("/catalog", None)]).await, [StatusCode::OK]);
+    assert_eq!(get(jobgate, &[("/nosuch", None)]).await, [StatusCode::NOT_FOUND]);
+}
+
+async fn foreign_authorities_are_refused(jobgate: &Tls) {
+    let own = address(&jobgate.base).to_owned();
+    let statuses = get(jobgate, &[("/catalog", Some(&own)), ("/catalog", Some("localhost"))]).await;
+    assert_eq!(statuses, [StatusCode::OK, StatusCode::BAD_REQUEST]);
+    for (authority, origin, expected) in [
+        ("evil.example", None, StatusCode::FORBIDDEN),
+        ("localhost.", None, StatusCode::FORBIDDEN),
+        ("localhost.evil.example:443", None, StatusCode::FORBIDDEN),
+        ("[::1]", None, StatusCode::OK),
+        ("localhost:1", Some("https://localhost:1"), StatusCode::OK),
+        ("localhost:1", Some("https://evil.example"), StatusCode::FORBIDDEN),
+        ("localhost:1", Some("null"), StatusCode::FORBIDDEN),
+    ] {
+        let request = Request::builder().uri(format!("https://{authority}/catalog"));
+        let request =
+            origin.iter().fold(request, |request, origin| request.header("origin", *origin));
+        let request = request.body(Empty::new()).expect("a request");
+        let answers = answers(jobgate, vec![request]).await;
+        assert_eq!(answers[0].status(), expected, "{authority} {origin:?}");
+    }
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a frame").to_be_bytes();
+    let mut frame = length[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// A request's headers, packed: GET / of https at this authority.
+fn headers(authority: &str) -> Vec<u8> {
+    let mut block = vec![0x82, 0x84, 0x87, 0x41, u8::try_from(authority.len()).expect("short")];
+    block.extend(authority.as_bytes());
+    block
+}
+
+/// What a flood sends next.
+type Flood = Box<dyn FnMut(u32) -> Vec<u8> + Send>;
+
+async fn floods_are_cut(jobgate: &Tls) {
+    let own = address(&jobgate.base).to_owned();
+    let block = headers(&own);
+    let opened = block.clone();
+    let floods: Vec<(&str, Flood)> = vec![
+        (
+            "streams that are opened and taken back (rapid reset)",
+            Box::new(move |turn| {
+                let stream = turn * 2 + 1;
+                let mut bytes = frame(HEADERS, END_STREAM | END_HEADERS, stream, &block);
+                bytes.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+                bytes
+            }),
+        ),
+        (
+            "headers without an end (CONTINUATION)",
+            Box::new(move |turn| {
+                let mut line = vec![0x00, 1, b'x', 127, 0];
+                line.extend([b'a'; 127]);
+                let lines = line.repeat(60);
+                match turn {
+                    0 => frame(HEADERS, END_STREAM, 1, &opened),
+                    _ => frame(CONTINUATION, 0, 1, &lines),
+                }
+            }),
+        ),
+        ("empty continuations", {
+            let opened = headers(&own);
+            Box::new(move |turn| match turn {
+                0 => frame(HEADERS, END_STREAM, 1, &opened),
+                _ => frame(CONTINUATION, 0, 1, &[]),
+            })
+        }),
+    ];
+    for (what, mut flood) in floods {
+        let begun = Instant::now();
+        let mut stream = jobgate.connect(&[b"h2"]).await.expect("a handshake");
+        let settings = frame(SETTINGS, 0, 0, &[]);
+        stream.write_all(&[PREFACE, &settings].concat()).await.expect("it is sent");
+        let sent = until_cut(&mut stream, &mut flood).await;
+        assert!(begun.elapsed() < Duration::from_secs(15), "{what}: {:?}", begun.elapsed());
+        assert!(sent < 50_000, "{what}: {sent} rounds were borne");
+    }
+    // Pings are answered, however many: they end nothing and hold nothing.
+    let mut stream = jobgate.connect(&[b"h2"]).await.expect("a handshake");
+    let pings = frame(PING, 0, 0, &[0; 8]).repeat(100);
+    let settings = frame(SETTINGS, 0, 0, &[]);
+    stream.write_all(&[PREFACE, &settings, &pings].concat()).await.expect("it is sent");
+    let mut answered = vec![0; 100 * 17];
+    tokio::time::timeout(SOON, stream.read_exact(&mut answered))
+        .await
+        .expect("in time")
+        .expect("answers");
+}
+
+/// Floods until the other side says that it goes, or closes; how many rounds it took.
+async fn until_cut(stream: &mut TlsStream<TcpStream>, flood: &mut Flood) -> u32 {
+    let mut turn = 0;
+    let mut heard = Vec::new();
+    loop {
+        if turn > 100_000 || stream.write_all(&flood(turn)).await.is_err() {
+            return turn;
+        }
+        turn += 1;
+        let read = tokio::time::timeout(Duration::ZERO, stream.read_buf(&mut heard)).await;
+        if matches!(read, Ok(Ok(0) | Err(_))) || has_goaway(&heard) {
+            return turn;
+        }
+    }
+}
+
+fn has_goaway(mut bytes: &[u8]) -> bool {
+    while let [a, b, c, kind, rest @ ..] = bytes {
+        if *kind == GOAWAY {
+            return true;
+        }
+        let length = usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c);
+        bytes = rest.get(5 + length..).unwrap_or_default();
+    }
+    false
+}
