@@ -15,6 +15,7 @@ pub mod dispatch;
 pub mod fault;
 pub mod handler;
 pub mod id;
+pub mod idempotency;
 pub mod json;
 pub mod key;
 pub mod lag_status;
