@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -40,6 +41,8 @@ pub(super) struct Operating<'a> {
     pub(super) pauses: &'a PauseWatch,
     /// Knows which keys are quarantined.
     pub(super) quarantines: &'a Quarantines,
+    /// How long keys of requests are known.
+    pub(super) keys_kept: Duration,
     /// Says what this process does now, if it runs jobs.
     pub(super) snapshots: Option<SnapshotSource>,
 }
@@ -122,7 +125,7 @@ impl Operating<'_> {
             QuarantineDesk::new(self.store.clone(), audit.clone(), Arc::clone(self.clock));
         let letters_kept = self.catalog.dead_letters().retention;
         let clock = Arc::clone(self.clock);
-        let sweeper = Sweeper::new(self.store.clone(), clock, instance, letters_kept);
+        let sweeper = Sweeper::new(self.store.clone(), clock, instance, letters_kept, self.keys_kept);
         self.tasks.spawn(sweeper.run(self.stop.clone()));
         let topics = Topics::new(
             Arc::clone(self.catalog),

@@ -21,7 +21,7 @@ use crate::gateway::{Metrics, Readiness, Services, UseCases};
 use crate::kafka::{Groups, KafkaSettings, Producer, Reader};
 use crate::mail::{MailSettings, MailTransport, Mailer};
 use crate::operations::{
-    AttemptLog, Enqueue, Indexer, PauseWatch, Quarantines, ReplayDesk, ReplayLetter, Schedule,
+    AttemptLog, Enqueue, Idempotency, Indexer, PauseWatch, Quarantines, ReplayDesk, ReplayLetter, Schedule,
     Sender, Undertaker,
 };
 use crate::store::Store;
@@ -231,6 +231,7 @@ impl Parts {
             watches_lag: settings.role.serves_api(),
             pauses: &self.pauses,
             quarantines: &self.quarantines,
+            keys_kept: settings.idempotency_keys_kept,
             snapshots: settings.role.runs_jobs().then(|| self.snapshots(settings)),
         };
         Ok(operating.start(&self.counters, &self.instance)?)
@@ -259,7 +260,7 @@ impl Parts {
         &self,
         settings: &Settings,
         operated: Operated,
-        tracker: &TaskTracker,
+        (tracker, base_stop): (&TaskTracker, &CancellationToken),
         stop: &Stop,
     ) -> Services {
         let enqueue = Enqueue::new(
@@ -269,10 +270,19 @@ impl Parts {
             &settings.producer,
             Arc::clone(&self.counters),
         );
+        let idempotency = Idempotency::start(
+            self.store.clone(),
+            Arc::clone(&self.ids),
+            Arc::clone(&self.clock),
+            settings.idempotency_keys_kept,
+            tracker,
+            base_stop,
+        );
         let (producer, stop) = (self.producer.clone(), stop.clone());
         Services::new(UseCases {
             catalog: Arc::clone(&self.catalog),
             enqueue,
+            idempotency,
             schedule: self.schedule.clone(),
             replay_letter: ReplayLetter::new(
                 operated.dead_letters.clone(),

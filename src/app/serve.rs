@@ -106,7 +106,7 @@ async fn run(
     let operated = parts.operating(settings, &base_tasks, &base_stop)?;
     let router = if settings.role.serves_api() {
         base_tasks.spawn(parts.indexer().run(base_stop.clone()));
-        let services = parts.services(settings, operated, &base_tasks, stop);
+        let services = parts.services(settings, operated, (&base_tasks, &base_stop), stop);
         gateway::router(services, parts.verifier.clone())
     } else {
         let (pool, stop) = (pool.clone(), stop.clone());

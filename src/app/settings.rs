@@ -1,8 +1,10 @@
 //! The command line and the environment.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -122,6 +124,12 @@ pub(super) struct Settings {
     /// Whether missing topics are made at the start.
     #[arg(long, env = "JOBGATE_CREATE_TOPICS", default_value = "missing")]
     pub(super) create_topics: CreateTopics,
+
+    /// How long an `Idempotency-Key` is known, for example `24h`; a minute to 30 days. The same on
+    /// every gateway.
+    #[arg(long, env = "JOBGATE_IDEMPOTENCY_KEYS_KEPT", default_value = "24h",
+        value_parser = keys_kept)]
+    pub(super) idempotency_keys_kept: Duration,
 
     /// The topic of the dead letters.
     #[arg(long, env = "JOBGATE_DLQ_TOPIC", default_value = "waitlist.dlq")]
@@ -296,6 +304,15 @@ pub(super) enum CreateTopics {
     Missing,
     /// No: a missing topic is an error at the start.
     Never,
+}
+
+/// Longer than an attempt takes at the least, and no longer than the built-in catalog's topics of
+/// jobs keep the records that answers name.
+const KEYS_KEPT: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(30 * 24);
+
+fn keys_kept(text: &str) -> Result<Duration, String> {
+    let kept = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if KEYS_KEPT.contains(&kept) { Ok(kept) } else { Err("must be 1m to 30days".to_owned()) }
 }
 
 /// Never with the text itself, which may be a password.

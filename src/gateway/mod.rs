@@ -27,7 +27,7 @@ use axum::extract::FromRef;
 
 use crate::domain::catalog::Catalog;
 use crate::operations::{
-    Audit, DeadLetters, Enqueue, Lag, Pauses, QuarantineDesk, ReplayLetter, Replays, ResetOffsets,
+    Audit, DeadLetters, Enqueue, Idempotency, Lag, Pauses, QuarantineDesk, ReplayLetter, Replays, ResetOffsets,
     Schedule, Stats, Statuses, Topics, Workers,
 };
 
@@ -61,6 +61,8 @@ pub struct UseCases {
     pub catalog: Arc<Catalog>,
     /// Enqueue and publish.
     pub enqueue: Enqueue,
+    /// Do what was asked for under a key once.
+    pub idempotency: Idempotency,
     /// Put jobs off.
     pub schedule: Schedule,
     /// List, read and discard dead letters.

@@ -78,12 +78,25 @@ impl Enqueue {
         accepted: Accepted,
         producer: Option<&str>,
     ) -> Result<Receipt, EnqueueError> {
+        let id = self.ids.next(self.clock.now_ms());
+        let written = self.enqueue_as(id, record_type, accepted, producer);
+        let answer = tokio::time::timeout(ANSWER_DEADLINE, written).await;
+        answer.unwrap_or(Err(EnqueueError::OutcomeUnknown { id }))
+    }
+
+    /// The same under this id, a `UUIDv7`, waiting for as long as the producer tries.
+    pub async fn enqueue_as(
+        &self,
+        id: Uuid,
+        record_type: &RecordType,
+        accepted: Accepted,
+        producer: Option<&str>,
+    ) -> Result<Receipt, EnqueueError> {
         let counters = self.counters.of(&record_type.name).cloned().unwrap_or_default();
         if self.producer.is_away() {
             TypeCounters::count(&counters.enqueue_errors);
             return Err(EnqueueError::Away);
         }
-        let id = self.ids.next(self.clock.now_ms());
         // The id's own time: the source may run ahead of the clock to keep its order.
         let produced_at_ms = time_of(id).unwrap_or_else(|| self.clock.now_ms());
         let record = OutgoingRecord {
@@ -103,13 +116,11 @@ impl Enqueue {
                 TypeCounters::count(&counters.enqueue_errors);
             }
         };
-        let delivery = self.producer.hand_over(record, told);
-        match tokio::time::timeout(ANSWER_DEADLINE, delivery).await {
-            Ok(Ok(place)) => {
+        match self.producer.hand_over(record, told).await {
+            Ok(place) => {
                 Ok(Receipt::new(id, &record_type.name, place, &accepted.key, produced_at_ms))
             }
-            Ok(Err(error)) => Err(EnqueueError::from_produce(error, id)),
-            Err(_) => Err(EnqueueError::OutcomeUnknown { id }),
+            Err(error) => Err(EnqueueError::from_produce(error, id)),
         }
     }
 
@@ -132,6 +143,11 @@ impl Enqueue {
 }
 
 impl EnqueueError {
+    /// Whether the record may have been written all the same.
+    pub fn may_be_done(&self) -> bool {
+        matches!(self, Self::OutcomeUnknown { .. })
+    }
+
     pub(super) fn from_produce(error: ProduceError, id: Uuid) -> Self {
         match error {
             ProduceError::Away => Self::Away,

@@ -44,14 +44,22 @@ pub struct Sweeper {
     instance: String,
     /// How long what was done with dead letters is kept.
     resolutions: Duration,
+    /// How long keys of requests are known.
+    keys: Duration,
 }
 
 impl Sweeper {
-    /// A sweeper that holds the lease under this instance's name; dead letters are kept for so
-    /// long.
-    pub fn new(store: Store, clock: SharedClock, instance: &str, letters: Duration) -> Self {
+    /// A sweeper that holds the lease under this instance's name; dead letters, and keys of
+    /// requests, are kept for so long.
+    pub fn new(
+        store: Store,
+        clock: SharedClock,
+        instance: &str,
+        letters: Duration,
+        keys: Duration,
+    ) -> Self {
         let resolutions = letters.saturating_add(RESOLUTIONS_MARGIN);
-        Self { store, clock, instance: instance.to_owned(), resolutions }
+        Self { store, clock, instance: instance.to_owned(), resolutions, keys }
     }
 
     /// Sweeps now and then once an hour, until stopped.
@@ -84,6 +92,7 @@ impl Sweeper {
         self.exhaust(REPLAYS, |before_ms| store.sweep_replays(before_ms)).await?;
         self.exhaust(LISTED_FOR, |before_ms| store.sweep_snapshots(before_ms)).await?;
         self.exhaust(SCHEDULE, |before_ms| store.sweep_schedule(before_ms)).await?;
+        self.exhaust(self.keys, |before_ms| store.sweep_keys(before_ms)).await?;
         self.exhaust(CLAIMS, |before_ms| store.sweep_claims(before_ms)).await
     }
 
@@ -122,7 +131,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Database::Sqlite(dir.path().join("t.db")).open().await.unwrap();
         let clock = Arc::new(ManualClock::at_ms(0));
-        let sweeper = Sweeper::new(store.clone(), clock.clone(), "a", DAY * 365);
+        let sweeper = Sweeper::new(store.clone(), clock.clone(), "a", DAY * 365, DAY);
         let id = Uuid::from_u128(1);
         let letter = Place { topic: "waitlist.dlq".into(), partition: 0, offset: 0 };
         store.discard(&letter, id, "a test", 0, 0).await.unwrap();
@@ -172,7 +181,7 @@ mod tests {
         let store = Database::Sqlite(dir.path().join("t.db")).open().await.unwrap();
         let clock = Arc::new(ManualClock::at_ms(1_000 * 86_400_000));
         let now_ms = 1_000 * 86_400_000;
-        let sweeper = Sweeper::new(store.clone(), clock, "a", DAY * 365);
+        let sweeper = Sweeper::new(store.clone(), clock, "a", DAY * 365, DAY);
         assert!(store.lease(LEASE, "b", now_ms, LEASE_TERM).await.unwrap());
         store.claim("g", Uuid::from_u128(1), 0).await.unwrap();
         sweeper.sweep().await.unwrap();

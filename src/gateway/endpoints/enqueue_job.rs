@@ -1,8 +1,10 @@
 //! `POST /jobs/{type}`: enqueue a job.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -10,9 +12,12 @@ use utoipa::ToSchema;
 use super::super::Services;
 use super::super::body::JsonBody;
 use super::super::problem::Problem;
+use super::keyed::{self, KeyHeader};
 use super::later::{LaterQuery, ScheduledReceiptBody};
 use super::produce::{ReceiptBody, unknown_type, when};
 use crate::auth::Caller;
+use crate::domain::catalog::{Accepted, RecordType};
+use crate::operations::{KeyedRequest, Said, Undone, When};
 
 /// What a job that was accepted is answered with.
 #[derive(Serialize, ToSchema)]
@@ -29,20 +34,26 @@ pub(in super::super) enum EnqueuedBody {
 /// A 202 means that every in-sync replica has the record; with `delay` or `run_at`, that the
 /// database has committed the job. It is then sent at its time, or as soon after it as Kafka can
 /// be reached, and bears the timestamp of that moment.
+///
+/// With an `Idempotency-Key` it may be sent again without harm: see there. Without one the
+/// database is not needed to send a job at once.
 #[utoipa::path(
     post,
     path = "/jobs/{type}",
     tag = "producing",
-    params(("type" = String, Path, description = "The job's type"), LaterQuery),
+    params(("type" = String, Path, description = "The job's type"), LaterQuery, KeyHeader),
     request_body(content = serde_json::Value, description = "The payload of the type"),
     responses(
         (status = 202, description = "Durable", body = EnqueuedBody,
-         headers(("Location" = String, description = "Where to ask what became of it"))),
-        (status = 400, description = "Not JSON, an unknown query parameter, or one that says no time within a year", body = Problem, content_type = "application/problem+json"),
+         headers(
+             ("Location" = String, description = "Where to ask what became of it"),
+             ("Idempotency-Replayed" = String, description = "`true`: the answer of the first request with this Idempotency-Key"),
+         )),
+        (status = 400, description = "Not JSON, an unknown query parameter, one that says no time within a year, or no Idempotency-Key", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such type", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "The payload is not valid; every fault is named", body = Problem, content_type = "application/problem+json"),
-        (status = 501, description = "Idempotency-Key is not honoured yet", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Kafka is away, or, for a job that is put off, the database; nothing was accepted", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The first request with this Idempotency-Key is still being answered", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The payload is not valid, and every fault is named; or the Idempotency-Key is that of another request", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Kafka is away, or, for a job that is put off or has an Idempotency-Key, the database; nothing was accepted", body = Problem, content_type = "application/problem+json"),
         (status = 504, description = "The outcome is unknown", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -53,11 +64,18 @@ pub(in super::super) async fn enqueue_job(
     uri: Uri,
     headers: HeaderMap,
     JsonBody(body): JsonBody,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Response, Problem> {
     let record_type = services.catalog.job(&name).ok_or_else(|| unknown_type(&name))?;
-    let when = when(&uri, &headers)?;
+    let when = when(&uri)?;
+    let key = keyed::key(&headers)?;
     let accepted = record_type.accept(&body)?;
-    let producer = caller.as_deref().map(|caller| caller.name.as_str());
+    let caller = caller.as_deref();
+    if let Some(key) = key {
+        let request = keyed::request(key, caller, &record_type.name, (&uri, &body));
+        let job = Job { record_type: Arc::clone(record_type), accepted, when };
+        return Ok(keyed::answer(once(&services, request, job).await?));
+    }
+    let producer = caller.map(|caller| caller.name.as_str());
     let (location, body) = match when {
         None => {
             let receipt = services.enqueue.enqueue(record_type, accepted, producer).await?;
@@ -70,5 +88,33 @@ pub(in super::super) async fn enqueue_job(
             (receipt.status_url.clone(), EnqueuedBody::Scheduled(receipt))
         }
     };
-    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(body)))
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(body)).into_response())
+}
+
+/// A valid job.
+struct Job {
+    record_type: Arc<RecordType>,
+    accepted: Accepted,
+    when: Option<When>,
+}
+
+/// Does it once under its key.
+async fn once(services: &Services, request: KeyedRequest, job: Job) -> Result<Said, Problem> {
+    let (called, producer) = (services.clone(), request.caller.clone());
+    let work = async move |id| {
+        let Job { record_type, accepted, when } = job;
+        let (record_type, producer) = (record_type.as_ref(), producer.as_deref());
+        let Some(when) = when else {
+            let written = called.enqueue.enqueue_as(id, record_type, accepted, producer);
+            return keyed::sent(written.await, StatusCode::ACCEPTED);
+        };
+        let delayed = called.schedule.accept_as(id, record_type, accepted, when, producer).await;
+        let receipt = delayed.map_err(|error| Undone {
+            may_be_done: error.may_be_accepted(),
+            error: Problem::of_keyed_delay(error),
+        })?;
+        let receipt = ScheduledReceiptBody::from(receipt);
+        keyed::kept(StatusCode::ACCEPTED, receipt.status_url.clone(), &receipt, None)
+    };
+    keyed::once(services, request, work).await
 }

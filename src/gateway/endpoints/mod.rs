@@ -32,6 +32,7 @@ pub(super) mod validate_payload;
 pub(super) mod later;
 
 mod edge;
+mod keyed;
 mod letter;
 mod page;
 mod paused;

@@ -224,8 +224,8 @@ impl Store {
     /// An attempt has ended without an answer to keep. Where nothing was done, by it or by one
     /// before it, the key is as good as new; where something may have been, the next attempt has
     /// the same id.
-    pub async fn let_key_go(&self, held: &Reservation, is_done: bool) -> Result<(), StoreError> {
-        if is_done {
+    pub async fn let_key_go(&self, held: &Reservation, may_be_done: bool) -> Result<(), StoreError> {
+        if may_be_done {
             return self.hold_key(held, 0).await;
         }
         let gone = sqlx::query(
