@@ -14,6 +14,7 @@ mod catalog;
 mod errors;
 mod foreign;
 mod guard;
+mod idempotency;
 mod java_producer;
 mod letters;
 mod lifecycle;
