@@ -21,8 +21,8 @@ use crate::gateway::{Metrics, Readiness, Services, UseCases};
 use crate::kafka::{Groups, KafkaSettings, Producer, Reader};
 use crate::mail::{MailSettings, MailTransport, Mailer};
 use crate::operations::{
-    AttemptLog, Enqueue, Idempotency, Indexer, PauseWatch, Quarantines, ReplayDesk, ReplayLetter, Schedule,
-    Sender, Undertaker,
+    AttemptLog, Enqueue, Idempotency, Indexer, PauseWatch, Quarantines, ReplayDesk, ReplayLetter,
+    Schedule, Sender, Undertaker,
 };
 use crate::store::Store;
 use crate::waitlist::{self, Site};
@@ -212,6 +212,7 @@ impl Parts {
         settings: &Settings,
         tracker: &TaskTracker,
         stop: &CancellationToken,
+        stopping: &Stop,
     ) -> anyhow::Result<Operated> {
         let operating = Operating {
             kafka: &self.kafka,
@@ -228,6 +229,7 @@ impl Parts {
                 .collect(),
             tasks: tracker,
             stop,
+            stopping: stopping.token(),
             watches_lag: settings.role.serves_api(),
             pauses: &self.pauses,
             quarantines: &self.quarantines,
@@ -292,6 +294,7 @@ impl Parts {
             ),
             dead_letters: operated.dead_letters,
             statuses: operated.statuses,
+            waiting: operated.waiting,
             lag: operated.stats.lag().clone(),
             stats: operated.stats,
             topics: operated.topics,

@@ -103,7 +103,7 @@ async fn run(
     } else {
         None
     };
-    let operated = parts.operating(settings, &base_tasks, &base_stop)?;
+    let operated = parts.operating(settings, &base_tasks, &base_stop, stop)?;
     let router = if settings.role.serves_api() {
         base_tasks.spawn(parts.indexer().run(base_stop.clone()));
         let services = parts.services(settings, operated, (&base_tasks, &base_stop), stop);

@@ -31,7 +31,11 @@ impl IdempotencyKey {
             None if text.bytes().all(is_of_a_word) => text.to_owned(),
             None => return Err(InvalidKey),
         };
-        if (1..=KEY_CHARS_MAX).contains(&key.len()) { Ok(Self(key.into())) } else { Err(InvalidKey) }
+        if (1..=KEY_CHARS_MAX).contains(&key.len()) {
+            Ok(Self(key.into()))
+        } else {
+            Err(InvalidKey)
+        }
     }
 
     /// The key as text.
@@ -110,8 +114,24 @@ mod tests {
         let too_long = "x".repeat(KEY_CHARS_MAX + 1);
         let quoted = format!("\"{too_long}\"");
         for text in [
-            "", "\"\"", "\"", "\"a", "a\"", "\"a\"b", "\"a\" \"b\"", "a b", "a,b", "a;v=1", "\"a\\b\"",
-            "\"a\\", "é", "\"é\"", "\"a\tb\"", "\"a\0\"", &too_long, &quoted,
+            "",
+            "\"\"",
+            "\"",
+            "\"a",
+            "a\"",
+            "\"a\"b",
+            "\"a\" \"b\"",
+            "a b",
+            "a,b",
+            "a;v=1",
+            "\"a\\b\"",
+            "\"a\\",
+            "é",
+            "\"é\"",
+            "\"a\tb\"",
+            "\"a\0\"",
+            &too_long,
+            &quoted,
         ] {
             assert_eq!(read(text), None, "{text:?}");
         }
@@ -123,7 +143,8 @@ mod tests {
         let of = fingerprint("delay=1m", b"{}");
         assert_eq!(of.len(), 64);
         assert_eq!(of, fingerprint("delay=1m", b"{}"));
-        for (query, body) in [("delay=2m", "{}"), ("delay=1m", "{ }"), ("", "{}"), ("delay=1m{}", "")]
+        for (query, body) in
+            [("delay=2m", "{}"), ("delay=1m", "{ }"), ("", "{}"), ("delay=1m{}", "")]
         {
             assert_ne!(of, fingerprint(query, body.as_bytes()), "{query} {body}");
         }

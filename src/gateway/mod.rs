@@ -27,8 +27,8 @@ use axum::extract::FromRef;
 
 use crate::domain::catalog::Catalog;
 use crate::operations::{
-    Audit, DeadLetters, Enqueue, Idempotency, Lag, Pauses, QuarantineDesk, ReplayLetter, Replays, ResetOffsets,
-    Schedule, Stats, Statuses, Topics, Workers,
+    Audit, DeadLetters, Enqueue, Idempotency, Lag, Pauses, QuarantineDesk, ReplayLetter, Replays,
+    ResetOffsets, Schedule, Stats, Statuses, Topics, Waiting, Workers,
 };
 
 pub use front::Front;
@@ -73,6 +73,8 @@ pub struct UseCases {
     pub replays: Replays,
     /// What became of a job.
     pub statuses: Statuses,
+    /// Wait for the end of a job.
+    pub waiting: Waiting,
     /// How far the groups are behind.
     pub lag: Lag,
     /// What is counted.

@@ -26,6 +26,7 @@ mod schedule;
 mod stats;
 mod status;
 mod topics;
+mod waiting;
 mod workers;
 
 pub use attempts::{AttemptLog, Noted, Remembered};
@@ -51,4 +52,5 @@ pub use schedule::{DELAY_LONGEST, Schedule, ScheduleError, ScheduledReceipt, Sen
 pub use stats::{Instance, ProducerTotals, Report, Stats, StatsError, Totals};
 pub use status::{JobStatus, SEARCH_RECORDS_MAX, StatusError, Statuses};
 pub use topics::{PARTITIONS_MAX, TopicError, TopicView, Topics};
+pub use waiting::{Turn, WAIT_LONGEST, Waiting};
 pub use workers::{ListedWorker, WorkerPage, Workers};

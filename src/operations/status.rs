@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::dead_letters::{DeadLetters, LetterError};
 use super::workers::Workers;
 use crate::domain::catalog::{Catalog, RecordType};
-use crate::domain::clock::{SharedClock, parse_rfc3339};
+use crate::domain::clock::{SharedClock, millis, parse_rfc3339};
 use crate::domain::dispatch::PartitionId;
 use crate::domain::id::time_of;
 use crate::domain::offset_map::DoneRanges;
@@ -31,9 +31,12 @@ pub const SEARCH_RECORDS_MAX: usize = 10_000;
 const SEARCH_TIME: Duration = Duration::from_secs(2);
 /// A record may bear a time that is a little before that of its id, made by another clock.
 const SEARCH_BEFORE_MS: i64 = 1_000;
-/// Behind a record that is this much younger than the id, the id is not to be expected: the
-/// producer gives a record up after half of it.
+/// Behind a record that is this much younger than the id, the id is not to be expected: twice as
+/// long as the producer tries, and this at the least.
 const SEARCH_BEHIND_MS: i64 = 60_000;
+/// What a record may need beside the time that the producer tries: until it is handed over, and
+/// until it can be read.
+const SETTLED_WITHIN: Duration = Duration::from_secs(1);
 
 /// How many retries of a record are followed, each a record of its own: more than any retry
 /// policy has attempts.
@@ -55,6 +58,10 @@ pub enum StatusError {
     /// No record of this id is in any topic of the catalog.
     #[error("there is no record with the id {0}")]
     UnknownId(Uuid),
+    /// The same, and the producer may be trying to write one until this time, milliseconds since
+    /// the epoch; none where it tries for ever.
+    #[error("there is no record with the id {0} yet")]
+    NotYet(Uuid, Option<i64>),
     /// The id carries no time, so there is nowhere to look.
     #[error("the id {0} is not a UUIDv7")]
     NoTime(Uuid),
@@ -120,10 +127,13 @@ pub struct Statuses {
     letters: DeadLetters,
     workers: Workers,
     clock: SharedClock,
+    /// How long the producer tries to write a record.
+    gives_up_after: Duration,
 }
 
 impl Statuses {
-    /// The use case, on these parts.
+    /// The use case, on these parts; the producer tries to write a record for so long.
+    #[expect(clippy::too_many_arguments, reason = "all that a status is worked out from")]
     pub fn new(
         catalog: Arc<Catalog>,
         store: Store,
@@ -132,8 +142,31 @@ impl Statuses {
         letters: DeadLetters,
         workers: Workers,
         clock: SharedClock,
+        gives_up_after: Duration,
     ) -> Self {
-        Self { catalog, store, reader, groups, letters, workers, clock }
+        Self { catalog, store, reader, groups, letters, workers, clock, gives_up_after }
+    }
+
+    /// What is to be said of an id that no record has: it may come yet, while the producer tries.
+    pub fn not_there(&self, id: Uuid) -> StatusError {
+        let Some(time_ms) = time_of(id) else { return StatusError::UnknownId(id) };
+        if self.gives_up_after == Duration::MAX {
+            return StatusError::NotYet(id, None);
+        }
+        let within = self.gives_up_after.saturating_add(SETTLED_WITHIN);
+        let until_ms = time_ms.saturating_add(millis(within));
+        let now_ms = self.clock.now_ms();
+        // An id of the future is nobody's.
+        if (time_ms - SEARCH_BEHIND_MS..until_ms).contains(&now_ms) {
+            StatusError::NotYet(id, Some(until_ms))
+        } else {
+            StatusError::UnknownId(id)
+        }
+    }
+
+    /// The type of a job.
+    pub(super) fn type_of(&self, status: &JobStatus) -> Option<Arc<RecordType>> {
+        self.catalog.by_name(&status.type_name).cloned()
     }
 
     /// What became of the record at this place.
@@ -159,12 +192,32 @@ impl Statuses {
             if let Some(row) = row {
                 return self.of_scheduled(row).await;
             }
+            if let Some(found) = self.keyed(id).await? {
+                return Ok(found);
+            }
             let record = self.search(id).await?;
             let Place { topic, partition, offset } = record.place;
-            let record_type = self.catalog.by_topic(&topic).ok_or(StatusError::UnknownId(id))?;
+            let record_type = self.catalog.by_topic(&topic).ok_or_else(|| self.not_there(id))?;
             self.follow(record_type, partition, offset).await
         };
         tokio::time::timeout(DEADLINE, found).await.map_err(|_| StatusError::TimedOut)?
+    }
+
+    /// A job that was sent under an `Idempotency-Key`: its answer says where it is. Its record may
+    /// be younger than its id by hours, where it was sent again.
+    async fn keyed(&self, id: Uuid) -> Result<Option<JobStatus>, StatusError> {
+        let place = self.store.place_of_keyed(id).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "an id is not looked up among those of keys");
+            None
+        });
+        let Some((type_name, partition, offset)) = place else { return Ok(None) };
+        let Some(record_type) = self.catalog.by_name(&type_name) else { return Ok(None) };
+        let status = match self.follow(record_type, partition, offset).await {
+            Err(StatusError::NotFound { .. }) => return Ok(None),
+            status => status?,
+        };
+        // A topic that was made anew has other records at the same places.
+        Ok(Some(status).filter(|status| status.id.is_none_or(|found| found == id)))
     }
 
     /// What became of a job that was put off; of one that was sent, the state of its record.
@@ -342,6 +395,7 @@ impl Statuses {
     async fn search(&self, id: Uuid) -> Result<Record, StatusError> {
         let time_ms = time_of(id).filter(|_| id.get_version_num() == 7);
         let time_ms = time_ms.ok_or(StatusError::NoTime(id))?;
+        let behind_ms = millis(self.gives_up_after.saturating_mul(2)).max(SEARCH_BEHIND_MS);
         if time_ms > self.clock.now_ms() + SEARCH_BEHIND_MS {
             return Err(StatusError::UnknownId(id));
         }
@@ -362,7 +416,7 @@ impl Statuses {
         let look = move |record: &Record| {
             if record.message_id() == id {
                 Step::Found
-            } else if record.timestamp_ms.is_some_and(|at| at > time_ms + SEARCH_BEHIND_MS) {
+            } else if record.timestamp_ms.is_some_and(|at| at.saturating_sub(time_ms) > behind_ms) {
                 Step::Enough
             } else {
                 Step::Next
@@ -370,7 +424,7 @@ impl Statuses {
         };
         match self.reader.search(spans, SEARCH_RECORDS_MAX, SEARCH_TIME, look).await? {
             Searched::Found(record) => Ok(*record),
-            Searched::Nothing => Err(StatusError::UnknownId(id)),
+            Searched::Nothing => Err(self.not_there(id)),
             Searched::Cut => Err(StatusError::SearchCut(id)),
             Searched::TimedOut => Err(StatusError::TimedOut),
         }

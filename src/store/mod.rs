@@ -40,9 +40,7 @@ pub use dead_letters::{
     Cursor, IndexMoved, IndexProgress, IndexedLetter, LetterFilter, LetterState,
 };
 pub use effect::Effect;
-pub use idempotency::{
-    AnsweredRequest, KeptAnswer, KeyScope, KeyTimes, Reservation, Reserved,
-};
+pub use idempotency::{AnsweredRequest, KeptAnswer, KeyScope, KeyTimes, Reservation, Reserved};
 pub use instance_counters::{InstanceRow, PAST};
 pub use quarantines::{Changed, HeldBy, ParkEnd, ParkedBy, QuarantineRow};
 pub use replays::{ReplayFailure, ReplayProgress, ReplayRow};

@@ -200,7 +200,8 @@ async fn kill(kafka: &LocalKafka, name: &str, mut gateways: Vec<Jobgate>) {
     let mut kills = 0;
     while Instant::now() < end || kills < gateways.len() {
         let accepted = crowd.accepted();
-        until("jobs are accepted", SOON, async || (crowd.accepted() > accepted).then_some(())).await;
+        until("jobs are accepted", SOON, async || (crowd.accepted() > accepted).then_some(()))
+            .await;
         tokio::time::sleep(Duration::from_millis(rand::random_range(LIFE_MS))).await;
         let at = kills % gateways.len();
         gateways[at].kill().await;
@@ -282,7 +283,11 @@ async fn what_was_unknown_is_known_to_whoever_asks_again() {
     .await;
     assert_eq!(answer.json()["id"], id, "under the id that was told");
     assert!(answer.headers.contains_key("idempotency-replayed"));
-    let found = jobgate.get(&format!("/jobs/by-id/{}", id.as_str().expect("an id"))).await;
+    let found = until("it is found by its id", SOON, async || {
+        let found = jobgate.get(&format!("/jobs/by-id/{}", id.as_str().expect("an id"))).await;
+        (found.status == StatusCode::OK).then_some(found)
+    })
+    .await;
     assert_eq!(found.json()["offset"], answer.json()["offset"], "{}", found.text);
     assert_eq!(by_number(&kafka).await[&1].len(), 1, "one record");
     kafka.stop().await.expect("it stops");

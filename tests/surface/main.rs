@@ -23,4 +23,5 @@ mod quarantine;
 mod raw_produce;
 mod support;
 mod trouble;
+mod waiting;
 mod wire;

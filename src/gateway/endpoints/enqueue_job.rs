@@ -1,6 +1,7 @@
 //! `POST /jobs/{type}`: enqueue a job.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
@@ -8,12 +9,15 @@ use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::super::Services;
 use super::super::body::JsonBody;
 use super::super::problem::Problem;
+use super::get_job_status::JobStatusBody;
 use super::keyed::{self, KeyHeader};
 use super::later::{LaterQuery, ScheduledReceiptBody};
+use super::prefer::{self, PreferHeader};
 use super::produce::{ReceiptBody, unknown_type, when};
 use crate::auth::Caller;
 use crate::domain::catalog::{Accepted, RecordType};
@@ -29,6 +33,17 @@ pub(in super::super) enum EnqueuedBody {
     Scheduled(ScheduledReceiptBody),
 }
 
+/// What a job that was accepted is answered with where the client preferred to wait.
+#[derive(Serialize, ToSchema)]
+pub(in super::super) struct WaitedBody {
+    /// The receipt.
+    #[serde(flatten)]
+    receipt: EnqueuedBody,
+    /// With `Preference-Applied`: what had become of it when its end or the time came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<JobStatusBody>,
+}
+
 /// Enqueue a job
 ///
 /// A 202 means that every in-sync replica has the record; with `delay` or `run_at`, that the
@@ -37,16 +52,20 @@ pub(in super::super) enum EnqueuedBody {
 ///
 /// With an `Idempotency-Key` it may be sent again without harm: see there. Without one the
 /// database is not needed to send a job at once.
+///
+/// With `Prefer: wait=10` the answer is held until the job has ended, or the time is up, and has a
+/// `status` beside the receipt. It is a 202 whatever became of the job.
 #[utoipa::path(
     post,
     path = "/jobs/{type}",
     tag = "producing",
-    params(("type" = String, Path, description = "The job's type"), LaterQuery, KeyHeader),
+    params(("type" = String, Path, description = "The job's type"), LaterQuery, KeyHeader, PreferHeader),
     request_body(content = serde_json::Value, description = "The payload of the type"),
     responses(
-        (status = 202, description = "Durable", body = EnqueuedBody,
+        (status = 202, description = "Durable", body = WaitedBody,
          headers(
              ("Location" = String, description = "Where to ask what became of it"),
+             ("Preference-Applied" = String, description = "`wait=10`: it was waited, and the body has a `status`"),
              ("Idempotency-Replayed" = String, description = "`true`: the answer of the first request with this Idempotency-Key"),
          )),
         (status = 400, description = "Not JSON, an unknown query parameter, one that says no time within a year, or no Idempotency-Key", body = Problem, content_type = "application/problem+json"),
@@ -73,10 +92,15 @@ pub(in super::super) async fn enqueue_job(
     if let Some(key) = key {
         let request = keyed::request(key, caller, &record_type.name, (&uri, &body));
         let job = Job { record_type: Arc::clone(record_type), accepted, when };
-        return Ok(keyed::answer(once(&services, request, job).await?));
+        // Boxed, as what is rare is below: a job without options does not carry it along.
+        let said = Box::pin(once(&services, request, job)).await?;
+        return Ok(match prefer::wait(&headers) {
+            None => keyed::answer(said),
+            Some(wait) => Box::pin(waited(&services, record_type, said, wait)).await,
+        });
     }
     let producer = caller.map(|caller| caller.name.as_str());
-    let (location, body) = match when {
+    let (location, receipt) = match when {
         None => {
             let receipt = services.enqueue.enqueue(record_type, accepted, producer).await?;
             let receipt = ReceiptBody::from(receipt);
@@ -88,7 +112,96 @@ pub(in super::super) async fn enqueue_job(
             (receipt.status_url.clone(), EnqueuedBody::Scheduled(receipt))
         }
     };
-    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(body)).into_response())
+    let location = [(header::LOCATION, location)];
+    let Some(wait) = prefer::wait(&headers) else {
+        return Ok((StatusCode::ACCEPTED, location, Json(receipt)).into_response());
+    };
+    let status = Box::pin(ended(&services, record_type, receipt.job(), wait)).await;
+    let is_applied = status.is_some();
+    let body = Json(WaitedBody { receipt, status });
+    let mut response = (StatusCode::ACCEPTED, location, body).into_response();
+    if is_applied {
+        prefer::applied(&mut response, wait);
+    }
+    Ok(response)
+}
+
+/// Which job is waited for.
+enum Waited {
+    At(i32, i64),
+    Delayed(Uuid),
+}
+
+impl EnqueuedBody {
+    fn job(&self) -> Waited {
+        match self {
+            Self::Sent(receipt) => Waited::At(receipt.partition, receipt.offset),
+            Self::Scheduled(receipt) => Waited::Delayed(receipt.id),
+        }
+    }
+}
+
+/// What has become of a job when its end or the time comes. None where that cannot be waited for,
+/// or told: it is accepted all the same.
+async fn ended(
+    services: &Services,
+    record_type: &RecordType,
+    job: Waited,
+    wait: Duration,
+) -> Option<JobStatusBody> {
+    let turn = services.waiting.begin(wait)?;
+    let status = match job {
+        Waited::At(partition, offset) => {
+            turn.of_record(record_type, (partition, offset), None).await
+        }
+        Waited::Delayed(id) => match services.statuses.find(id).await {
+            Ok(first) => turn.of_found(id, first).await,
+            Err(error) => Err(error),
+        },
+    };
+    match status {
+        Ok(status) => Some(status.into()),
+        Err(error) => {
+            tracing::debug!(%error, "a job that was waited for has no status");
+            None
+        }
+    }
+}
+
+/// An answer that was kept, and what became of its job beside it.
+async fn waited(
+    services: &Services,
+    record_type: &RecordType,
+    mut said: Said,
+    wait: Duration,
+) -> Response {
+    let job = match said.answer.place {
+        Some((partition, offset)) => Some(Waited::At(partition, offset)),
+        None => said
+            .answer
+            .location
+            .rsplit('/')
+            .next()
+            .and_then(|id| Uuid::parse_str(id).ok())
+            .map(Waited::Delayed),
+    };
+    let status = match job {
+        Some(job) => ended(services, record_type, job, wait).await,
+        None => None,
+    };
+    let status = status.and_then(|status| serde_json::to_string(&status).ok());
+    // What was kept stays as it is, to the byte; the status stands behind it.
+    let is_applied = status.is_some() && said.answer.body.pop() == Some('}');
+    if let Some(status) = status.filter(|_| is_applied) {
+        said.answer.body.push_str(",\"status\":");
+        said.answer.body.push_str(&status);
+        said.answer.body.push('}');
+    }
+    let mut response = keyed::answer(said);
+    if is_applied {
+        prefer::applied(&mut response, wait);
+    }
+    response
 }
 
 /// A valid job.

@@ -1,12 +1,15 @@
 //! `GET /jobs/scheduled/{id}`: a job that was put off.
 
 use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 
 use super::super::Services;
 use super::super::problem::Problem;
 use super::get_job_status::may_see;
 use super::later::{ScheduledJobBody, scheduled_id};
+use super::prefer::{self, PreferHeader};
 use crate::auth;
 use crate::operations::ScheduleError;
 
@@ -18,7 +21,7 @@ use crate::operations::ScheduleError;
     get,
     path = "/jobs/scheduled/{id}",
     tag = "producing",
-    params(("id" = String, Path, description = "The id in the receipt")),
+    params(("id" = String, Path, description = "The id in the receipt"), PreferHeader),
     responses(
         (status = 200, description = "What became of it", body = ScheduledJobBody),
         (status = 404, description = "No delayed job has this id", body = Problem, content_type = "application/problem+json"),
@@ -29,13 +32,25 @@ pub(in super::super) async fn get_scheduled_job(
     State(services): State<Services>,
     caller: Option<Extension<auth::Caller>>,
     Path(id): Path<String>,
-) -> Result<Json<ScheduledJobBody>, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let id = scheduled_id(&id)?;
-    let row = services.schedule.get(id).await?;
+    let mut row = services.schedule.get(id).await?;
     // First of all: no later answer may tell another caller that it is there.
     if !may_see(caller.as_deref(), Some(&row.producer)) {
         return Err(ScheduleError::Unknown(id).into());
     }
-    let state = services.statuses.scheduled(row.clone()).await?;
-    Ok(Json(ScheduledJobBody::new(row, state)))
+    let mut state = services.statuses.scheduled(row.clone()).await?;
+    let mut waited = None;
+    if let Some(wait) = prefer::wait(&headers)
+        && let Some(turn) = services.waiting.begin(wait)
+    {
+        (row, state) = turn.of_delayed(id, (row, state)).await?;
+        waited = Some(wait);
+    }
+    let mut response = Json(ScheduledJobBody::new(row, state)).into_response();
+    if let Some(wait) = waited {
+        prefer::applied(&mut response, wait);
+    }
+    Ok(response)
 }

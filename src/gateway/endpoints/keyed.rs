@@ -26,7 +26,11 @@ pub(in super::super) struct KeyHeader {
     /// same key with another body or query is a 422. Only a 2xx is kept: after any other answer
     /// the key is free, for a mended payload too, or, where the outcome is unknown (504), the same
     /// request is done again under the same id.
-    #[param(rename = "Idempotency-Key", required = false, example = "\"8e03978e-40d5-43dd-bc93-6894a57f9324\"")]
+    #[param(
+        rename = "Idempotency-Key",
+        required = false,
+        example = "\"8e03978e-40d5-43dd-bc93-6894a57f9324\""
+    )]
     idempotency_key: String,
 }
 
@@ -36,8 +40,9 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// The key of a request, if it has one.
 pub(super) fn key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
     let Some(value) = headers.get(KEY) else { return Ok(None) };
-    let refused =
-        |detail| Problem::bad_request("invalid-idempotency-key", format!("Idempotency-Key {detail}"));
+    let refused = |detail| {
+        Problem::bad_request("invalid-idempotency-key", format!("Idempotency-Key {detail}"))
+    };
     if headers.get_all(KEY).iter().nth(1).is_some() {
         return Err(refused("stands there twice; a request has one key".to_owned()));
     }

@@ -69,7 +69,7 @@ fn time(text: &str) -> Result<i64, Problem> {
 #[derive(Debug, Serialize, ToSchema)]
 pub(in super::super) struct ScheduledReceiptBody {
     /// The `message_id` that its record will have.
-    id: Uuid,
+    pub(super) id: Uuid,
     /// The type.
     #[serde(rename = "type")]
     #[schema(example = "email.verification")]

@@ -36,6 +36,7 @@ mod keyed;
 mod letter;
 mod page;
 mod paused;
+mod prefer;
 mod produce;
 mod quarantine;
 mod reason;

@@ -25,9 +25,9 @@ pub(in super::super) struct ReceiptBody {
     #[schema(example = "waitlist.email.verification")]
     topic: String,
     /// The partition.
-    partition: i32,
+    pub(super) partition: i32,
     /// The offset in the partition.
-    offset: i64,
+    pub(super) offset: i64,
     /// The key, derived from the payload.
     key: String,
     /// RFC 3339, UTC: the record's timestamp.

@@ -60,7 +60,8 @@ pub(in super::super) async fn publish_event(
             let written = called.enqueue.enqueue_as(id, &record_type, accepted, producer);
             keyed::sent(written.await, StatusCode::CREATED)
         };
-        return Ok(keyed::answer(keyed::once(&services, request, work).await?));
+        let said = Box::pin(keyed::once(&services, request, work)).await?;
+        return Ok(keyed::answer(said));
     }
     let producer = caller.map(|caller| caller.name.as_str());
     let receipt = services.enqueue.enqueue(record_type, accepted, producer).await?;

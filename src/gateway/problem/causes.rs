@@ -6,12 +6,13 @@ use uuid::Uuid;
 use super::super::endpoints::later::record_url;
 use super::Problem;
 use crate::domain::catalog::Refusal;
+use crate::domain::clock::rfc3339;
 use crate::domain::fault::{Fault, quoted};
 use crate::kafka::KafkaFault;
 use crate::operations::{
-    EdgeError, EnqueueError, KeyedError, LagError, LetterError, OPEN_REPLAYS_MAX, QuarantineError, ReplayError,
-    ReplayLetterError, ResetError, SEARCH_RECORDS_MAX, ScheduleError, StatsError, StatusError,
-    TopicError,
+    EdgeError, EnqueueError, KeyedError, LagError, LetterError, OPEN_REPLAYS_MAX, QuarantineError,
+    ReplayError, ReplayLetterError, ResetError, SEARCH_RECORDS_MAX, ScheduleError, StatsError,
+    StatusError, TopicError,
 };
 use crate::store::StoreError;
 
@@ -301,8 +302,21 @@ impl From<StatusError> for Problem {
             ),
             StatusError::UnknownId(id) => Self::not_found(
                 "unknown-id",
-                format!("No topic of the catalog has a record with the id {id} (any more)"),
+                format!(
+                    "No topic of the catalog has a record with the id {id} (any more). Had it \
+                     been answered 504, it would have come by now: it was not written"
+                ),
             ),
+            StatusError::NotYet(id, until_ms) => {
+                let until =
+                    until_ms.map_or_else(String::new, |ms| format!(" until {}", rfc3339(ms)));
+                let detail = format!(
+                    "No topic of the catalog has a record with the id {id} yet. If a POST was \
+                     answered 504 with it, jobgate may be trying to write it{until}; ask again \
+                     after that to be certain"
+                );
+                Self::not_found("unknown-id", detail).retryable()
+            }
             StatusError::NoTime(id) => Self::not_found(
                 "unknown-id",
                 format!(

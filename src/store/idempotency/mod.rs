@@ -199,7 +199,8 @@ impl Store {
         }
         let rows: Vec<_> = scopes.iter().map(|s| (&s.caller, &s.type_name, &s.key)).collect();
         // The writer's: on SQLite a reader may not see yet what was committed a moment ago.
-        let rows = sqlx::query(self.of_rows(LOOK)).bind(json(&rows)).fetch_all(&self.writer).await?;
+        let rows =
+            sqlx::query(self.of_rows(LOOK)).bind(json(&rows)).fetch_all(&self.writer).await?;
         rows.iter().map(|row| Ok((scope(row)?, known(row)?))).collect()
     }
 
@@ -224,7 +225,11 @@ impl Store {
     /// An attempt has ended without an answer to keep. Where nothing was done, by it or by one
     /// before it, the key is as good as new; where something may have been, the next attempt has
     /// the same id.
-    pub async fn let_key_go(&self, held: &Reservation, may_be_done: bool) -> Result<(), StoreError> {
+    pub async fn let_key_go(
+        &self,
+        held: &Reservation,
+        may_be_done: bool,
+    ) -> Result<(), StoreError> {
         if may_be_done {
             return self.hold_key(held, 0).await;
         }
