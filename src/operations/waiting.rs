@@ -184,6 +184,17 @@ impl Watched {
 }
 
 impl Turn {
+    /// Looks for the first time, in the line of those who wait.
+    pub async fn first<T>(
+        &self,
+        look: impl Future<Output = Result<T, StatusError>>,
+    ) -> Result<T, StatusError> {
+        let in_line = self.waiting.0.looks.acquire();
+        let turn = tokio::time::timeout_at(self.until + LAST_LOOK_MAX, in_line).await;
+        let _turn = turn.map_err(|_| StatusError::TimedOut)?;
+        look.await
+    }
+
     /// Waits for the end of the record at this place, or of the time. Without a first look at it,
     /// there is none before its end.
     pub async fn of_record(

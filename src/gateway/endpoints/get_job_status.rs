@@ -3,7 +3,7 @@
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -13,11 +13,11 @@ use super::super::Services;
 use super::super::problem::Problem;
 use super::later::{record_url, status_url};
 use super::list_workers::LastErrorBody;
-use super::prefer::{self, PreferHeader};
+use super::prefer::{PreferHeader, Wait};
 use super::produce::unknown_type;
 use crate::auth::{self, Scope};
 use crate::domain::clock::rfc3339;
-use crate::operations::{JobStatus, StatusError, Turn};
+use crate::operations::{JobStatus, StatusError};
 
 /// What became of a job or an event.
 #[derive(Serialize, ToSchema)]
@@ -157,14 +157,16 @@ pub(in super::super) async fn get_job_status(
         Problem::not_found("no-such-record", "Partition and offset must be whole numbers")
     })?;
     let record_type = services.catalog.by_name(&name).ok_or_else(|| unknown_type(&name))?;
-    let status = services.statuses.get(record_type, partition, offset).await?;
+    let wait = Wait::begin(&services, &headers);
+    let status = wait.look(services.statuses.get(record_type, partition, offset)).await?;
     let not_there =
         |status: JobStatus| StatusError::NotFound { topic: status.topic, partition, offset };
     let status = shown_to(caller.as_deref(), status, not_there)?;
-    let waiting = async |turn: Turn, first| {
-        turn.of_record(record_type, (partition, offset), Some(first)).await
+    let status = match wait.turn() {
+        Some(turn) => turn.of_record(record_type, (partition, offset), Some(status)).await?,
+        None => status,
     };
-    answer(&services, &headers, status, waiting).await
+    Ok(wait.answer(Json(JobStatusBody::from(status))))
 }
 
 /// Find a job by its id
@@ -196,29 +198,15 @@ pub(in super::super) async fn find_job(
 ) -> Result<Response, Problem> {
     let id = Uuid::parse_str(&id)
         .map_err(|_| Problem::not_found("unknown-id", "An id is a UUID, as the receipt has it"))?;
-    let status = services.statuses.find(id).await?;
+    let wait = Wait::begin(&services, &headers);
+    let status = wait.look(services.statuses.find(id)).await?;
     let not_there = |_| services.statuses.not_there(id);
     let status = shown_to(caller.as_deref(), status, not_there)?;
-    let waiting = async |turn: Turn, first| turn.of_found(id, first).await;
-    answer(&services, &headers, status, waiting).await
-}
-
-/// The status of a job, at its end where the client would like to wait for that.
-async fn answer(
-    services: &Services,
-    headers: &HeaderMap,
-    status: JobStatus,
-    waiting: impl AsyncFnOnce(Turn, JobStatus) -> Result<JobStatus, StatusError>,
-) -> Result<Response, Problem> {
-    let wait = prefer::wait(headers);
-    let turn = wait.and_then(|wait| Some((wait, services.waiting.begin(wait)?)));
-    let Some((wait, turn)) = turn else {
-        return Ok(Json(JobStatusBody::from(status)).into_response());
+    let status = match wait.turn() {
+        Some(turn) => turn.of_found(id, status).await?,
+        None => status,
     };
-    let status = waiting(turn, status).await?;
-    let mut response = Json(JobStatusBody::from(status)).into_response();
-    prefer::applied(&mut response, wait);
-    Ok(response)
+    Ok(wait.answer(Json(JobStatusBody::from(status))))
 }
 
 /// A caller sees what it has sent itself, and an operator everything. What is not shown is

@@ -2,14 +2,14 @@
 
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::{Extension, Json};
 
 use super::super::Services;
 use super::super::problem::Problem;
 use super::get_job_status::may_see;
 use super::later::{ScheduledJobBody, scheduled_id};
-use super::prefer::{self, PreferHeader};
+use super::prefer::{PreferHeader, Wait};
 use crate::auth;
 use crate::operations::ScheduleError;
 
@@ -35,22 +35,16 @@ pub(in super::super) async fn get_scheduled_job(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let id = scheduled_id(&id)?;
-    let mut row = services.schedule.get(id).await?;
+    let row = services.schedule.get(id).await?;
     // First of all: no later answer may tell another caller that it is there.
     if !may_see(caller.as_deref(), Some(&row.producer)) {
         return Err(ScheduleError::Unknown(id).into());
     }
-    let mut state = services.statuses.scheduled(row.clone()).await?;
-    let mut waited = None;
-    if let Some(wait) = prefer::wait(&headers)
-        && let Some(turn) = services.waiting.begin(wait)
-    {
-        (row, state) = turn.of_delayed(id, (row, state)).await?;
-        waited = Some(wait);
-    }
-    let mut response = Json(ScheduledJobBody::new(row, state)).into_response();
-    if let Some(wait) = waited {
-        prefer::applied(&mut response, wait);
-    }
-    Ok(response)
+    let wait = Wait::begin(&services, &headers);
+    let state = wait.look(services.statuses.scheduled(row.clone())).await?;
+    let (row, state) = match wait.turn() {
+        Some(turn) => turn.of_delayed(id, (row, state)).await?,
+        None => (row, state),
+    };
+    Ok(wait.answer(Json(ScheduledJobBody::new(row, state))))
 }

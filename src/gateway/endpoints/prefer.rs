@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use utoipa::IntoParams;
 
-use crate::operations::WAIT_LONGEST;
+use super::super::Services;
+use crate::operations::{StatusError, Turn, WAIT_LONGEST};
 
 /// What a client would like.
 #[derive(IntoParams)]
@@ -41,6 +42,42 @@ fn seconds(preference: &str) -> Option<u64> {
     let value = value.trim().trim_matches('"');
     let is_wait = name.trim().eq_ignore_ascii_case("wait");
     is_wait.then(|| value.parse().ok()).flatten()
+}
+
+/// A request that waits, or does not.
+pub(super) struct Wait(Option<(Duration, Turn)>);
+
+impl Wait {
+    /// Takes a place among those who wait, where the client would like to and there is one.
+    pub(super) fn begin(services: &Services, headers: &HeaderMap) -> Self {
+        let wait = wait(headers);
+        Self(wait.and_then(|wait| Some((wait, services.waiting.begin(wait)?))))
+    }
+
+    /// The place.
+    pub(super) fn turn(&self) -> Option<&Turn> {
+        self.0.as_ref().map(|(_, turn)| turn)
+    }
+
+    /// Looks for the first time: those who wait do so a few at a time.
+    pub(super) async fn look<T>(
+        &self,
+        look: impl Future<Output = Result<T, StatusError>>,
+    ) -> Result<T, StatusError> {
+        match self.turn() {
+            Some(turn) => turn.first(look).await,
+            None => look.await,
+        }
+    }
+
+    /// The answer, which says so if it was waited.
+    pub(super) fn answer(&self, body: impl IntoResponse) -> Response {
+        let mut response = body.into_response();
+        if let Some((wait, _)) = &self.0 {
+            applied(&mut response, *wait);
+        }
+        response
+    }
 }
 
 /// Says that it was waited.
