@@ -1,6 +1,7 @@
 //! What became of a job: from its group's commit, the dead letters, the schedule, the record
 //! itself and what the workers say of themselves. Nothing is written per job that is sent at once.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,9 @@ use crate::domain::receipt::Place;
 use crate::domain::record::{Record, header};
 use crate::domain::scheduled::Stage;
 use crate::domain::snapshot::{LastError, Now, WorkerSnapshot};
-use crate::domain::status::{Above, Evidence, JobState, is_reset_over, last_way_back_ms};
+use crate::domain::status::{
+    Above, Evidence, JobState, OffsetReset, is_reset_over, last_way_back_ms,
+};
 use crate::kafka::{Groups, KafkaFault, Reader, Searched, Span, Step};
 use crate::store::{IndexedLetter, Resolution, ScheduledRow, Store, StoreError};
 
@@ -83,7 +86,7 @@ pub enum StatusError {
 }
 
 /// What became of a job.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct JobStatus {
     /// Its id; none where retention has taken the record and no letter tells.
     pub id: Option<Uuid>,
@@ -115,6 +118,55 @@ pub struct JobStatus {
     pub scheduled_for_ms: Option<i64>,
     /// Its dead letter, and what was done with that.
     pub letter: Option<(IndexedLetter, Option<Resolution>)>,
+}
+
+/// A record that its group's commit has passed, or calls done.
+#[derive(Debug)]
+pub(super) struct PassedRecord {
+    pub(super) id: PartitionId,
+    pub(super) offset: i64,
+    /// Whether the commit itself is behind it.
+    pub(super) is_below: bool,
+}
+
+/// How a job has ended.
+#[derive(Debug)]
+pub(super) struct JobEnd {
+    state: JobState,
+    letter: Option<(IndexedLetter, Option<Resolution>)>,
+}
+
+impl JobStatus {
+    /// The status of a job whose record has just been acknowledged.
+    pub fn queued(
+        record_type: &RecordType,
+        id: Uuid,
+        (partition, offset): (i32, i64),
+        key: String,
+        produced_at_ms: Option<i64>,
+    ) -> Self {
+        let topic: Arc<str> = record_type.topic.name.as_str().into();
+        let place = Place { topic, partition, offset };
+        let status = describe(record_type, place, JobState::Queued, None, None);
+        Self { id: Some(id), key: Some(key), produced_at_ms, ..status }
+    }
+
+    /// Whether nothing more becomes of it by itself.
+    pub(super) fn is_over(&self) -> bool {
+        self.state.is_over()
+    }
+
+    /// The same job at its end.
+    pub(super) fn ended(self, JobEnd { state, letter }: JobEnd) -> Self {
+        let attempts = letter.as_ref().map(|(letter, _)| letter.attempts);
+        Self { state, attempts, letter, ..self.without_attempt() }
+    }
+
+    /// The same job, with nothing said of an attempt.
+    fn without_attempt(self) -> Self {
+        let (started_at_ms, next_attempt_at_ms) = (None, None);
+        Self { attempts: None, started_at_ms, next_attempt_at_ms, last_error: None, ..self }
+    }
 }
 
 /// Tells what became of jobs. Cheap to clone.
@@ -226,6 +278,69 @@ impl Statuses {
         Ok(status.map_err(|_| StatusError::TimedOut)??.state)
     }
 
+    /// How the jobs of these records have ended, whose group has passed them by commits that were
+    /// read before this is asked, and whose records are known to be for the group. One question
+    /// to the index for all, and none to Kafka for each. None of one that is put off, or parked:
+    /// it takes a look of its own.
+    pub(super) async fn ends(
+        &self,
+        group: &str,
+        passed: &[PassedRecord],
+    ) -> Result<Vec<Option<JobEnd>>, StatusError> {
+        let ask = || async {
+            let mut resets: HashMap<&PartitionId, Vec<OffsetReset>> = HashMap::new();
+            let mut ends = Vec::with_capacity(passed.len());
+            for PassedRecord { id, offset, is_below } in passed {
+                let (partition, offset) = (id.partition, *offset);
+                let place = Place { topic: Arc::clone(&id.topic), partition, offset };
+                if self.store.retry_of(group, &place).await?.is_some() {
+                    ends.push(None);
+                    continue;
+                }
+                if !resets.contains_key(id) {
+                    resets.insert(id, self.store.resets(group, &id.topic, partition).await?);
+                }
+                let resets = resets.get(id).map(Vec::as_slice).unwrap_or_default();
+                let way_back_ms = last_way_back_ms(offset, resets).unwrap_or(i64::MIN);
+                let letter = self.letter(&place, group, None).await?;
+                let letter = letter.filter(|(letter, _)| letter.failed_at_ms >= way_back_ms);
+                let evidence = Evidence {
+                    offset,
+                    commit: is_below.then_some(offset + 1),
+                    above: Some(Above::Done),
+                    low: 0,
+                    has_letter: letter.is_some(),
+                    is_reset_over: is_reset_over(offset, resets),
+                    is_for_group: true,
+                };
+                ends.push(Some(JobEnd { state: evidence.state(), letter }));
+            }
+            Ok(ends)
+        };
+        Ok(self.letters.ask_index(ask).await?)
+    }
+
+    /// The status of a job that its group had not passed a moment ago, by what the workers say.
+    pub(super) async fn unfinished(&self, known: JobStatus) -> JobStatus {
+        let (Some(record_type), Some(place)) = (self.type_of(&known), known.place.clone()) else {
+            return known;
+        };
+        let workers = match self.workers.alive().await {
+            Ok(workers) => workers,
+            Err(error) => {
+                tracing::debug!(%error, "what the workers do is not known");
+                return known;
+            }
+        };
+        let now = in_hand(&workers, &record_type, &place, known.id);
+        let state = match now {
+            Some(Now::Running(_)) => JobState::Running,
+            Some(Now::Retrying(_)) => JobState::Retrying,
+            None => JobState::Queued,
+        };
+        with_attempt(JobStatus { state, ..known.without_attempt() }, now)
+    }
+
     async fn of_scheduled(&self, row: ScheduledRow) -> Result<JobStatus, StatusError> {
         let id = row.message_id;
         let record_type = self.catalog.by_name(&row.type_name).ok_or(StatusError::UnknownId(id))?;
@@ -332,7 +447,8 @@ impl Statuses {
         let resets = self.store.resets(group, &topic.name, partition).await?;
         let way_back_ms = last_way_back_ms(offset, &resets).unwrap_or(i64::MIN);
         let letter = letter.filter(|(letter, _)| letter.failed_at_ms >= way_back_ms);
-        let now = in_hand(&workers, record_type, &place, record.as_ref());
+        let id_of_record = record.as_ref().map(Record::message_id);
+        let now = in_hand(&workers, record_type, &place, id_of_record);
         let is_done = commit
             .as_ref()
             .is_some_and(|commit| DoneRanges::decode(commit.offset, &commit.note).contains(offset));
@@ -468,11 +584,11 @@ fn in_hand<'a>(
     workers: &'a [WorkerSnapshot],
     record_type: &RecordType,
     place: &Place,
-    record: Option<&Record>,
+    id: Option<Uuid>,
 ) -> Option<Now<'a>> {
     let RecordType { group, name, .. } = record_type;
     // A topic that was made anew has other records at the same places.
-    let is_its = |now: &Now<'_>| record.is_none_or(|record| record.message_id() == now.job().id);
+    let is_its = |now: &Now<'_>| id.is_none_or(|id| id == now.job().id);
     workers
         .iter()
         .filter_map(|worker| {

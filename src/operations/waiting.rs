@@ -1,8 +1,9 @@
 //! Wait for the end of a job: many may, and what they ask Kafka they ask together.
 //!
 //! A job's end is seen in its group's commit. So one task asks for the commits of all partitions
-//! in which somebody's job is, for as long as there is one, and wakes those whose job is passed;
-//! each of them works out its status once then, a few at a time.
+//! in which somebody's job is, for as long as there is one, and works out together what became of
+//! the jobs that are passed. Whoever knows its record needs nothing else of Kafka. What takes a look
+//! of its own (a job that is put off, say) is looked at a few at a time.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -15,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::status::{JobStatus, StatusError, Statuses};
+use super::status::{JobEnd, JobStatus, PassedRecord, StatusError, Statuses};
 use crate::domain::catalog::RecordType;
 use crate::domain::dispatch::PartitionId;
 use crate::domain::offset_map::DoneRanges;
+use crate::domain::scheduled::Stage;
 use crate::domain::status::JobState;
 use crate::kafka::{Commit, Groups};
 use crate::store::{ScheduledRow, Store};
@@ -31,6 +33,8 @@ const WAITERS_MAX: usize = 500;
 const LOOKS_MAX: usize = 4;
 /// How long one waits for that when the time is over.
 const LAST_LOOK_MAX: Duration = Duration::from_secs(3);
+/// How many ends are worked out with one question to the index of the dead letters.
+const ENDS_MAX: usize = 100;
 /// How often the commits are asked for: a group commits twice a second.
 const ASK_EVERY: Duration = Duration::from_millis(200);
 /// How soon a job is looked at again whose end no commit tells: one that is put off, or parked.
@@ -61,11 +65,14 @@ struct Watched {
     is_running: bool,
 }
 
-/// Who waits for an offset.
+/// Who waits for an offset. The end is none where it takes a look to know it.
 struct Waiter {
     offset: i64,
-    passed: oneshot::Sender<()>,
+    told: oneshot::Sender<Option<JobEnd>>,
 }
+
+/// Those whose records were passed, each with its record.
+type Passed = Vec<(PassedRecord, Waiter)>;
 
 /// A place among those who wait.
 pub struct Turn {
@@ -109,16 +116,16 @@ impl Waiting {
         Some(Turn { waiting: self.clone(), until, _place: place })
     }
 
-    fn watch(&self, spot: Spot) -> oneshot::Receiver<()> {
-        let (passed, told) = oneshot::channel();
+    fn watch(&self, spot: Spot) -> oneshot::Receiver<Option<JobEnd>> {
+        let (told, end) = oneshot::channel();
         let mut watched = self.0.watched();
         let of_group = watched.by_group.entry(spot.group).or_default();
-        of_group.entry(spot.id).or_default().push(Waiter { offset: spot.offset, passed });
+        of_group.entry(spot.id).or_default().push(Waiter { offset: spot.offset, told });
         if !watched.is_running {
             watched.is_running = true;
             drop(self.0.tracker.spawn(Arc::clone(&self.0).ask()));
         }
-        told
+        end
     }
 }
 
@@ -143,10 +150,29 @@ impl Shared {
             let Some(asked) = self.watched().asked() else { return };
             for (group, ids) in asked {
                 match self.groups.commits(&group, ids).await {
-                    Ok(commits) => self.watched().passed(&group, commits),
+                    Ok(commits) => {
+                        let mut passed = self.watched().passed(&group, commits);
+                        while !passed.is_empty() {
+                            let rest = passed.split_off(passed.len().min(ENDS_MAX));
+                            self.tell(&group, std::mem::replace(&mut passed, rest)).await;
+                        }
+                    }
                     Err(error) => tracing::debug!(%error, group, "those who wait wait on"),
                 }
             }
+        }
+    }
+
+    /// Works out how these have ended.
+    async fn tell(&self, group: &str, passed: Passed) {
+        let (records, waiters): (Vec<PassedRecord>, Vec<Waiter>) = passed.into_iter().unzip();
+        let ends = self.statuses.ends(group, &records).await.unwrap_or_else(|error| {
+            tracing::debug!(%error, group, "those who wait look for themselves");
+            Vec::new()
+        });
+        let ends = ends.into_iter().chain(std::iter::repeat_with(|| None));
+        for (waiter, end) in waiters.into_iter().zip(ends) {
+            waiter.told.send(end).ok();
         }
     }
 }
@@ -156,7 +182,7 @@ impl Watched {
     fn asked(&mut self) -> Option<Vec<(String, Vec<PartitionId>)>> {
         self.by_group.retain(|_, partitions| {
             partitions.retain(|_, waiters| {
-                waiters.retain(|waiter| !waiter.passed.is_closed());
+                waiters.retain(|waiter| !waiter.told.is_closed());
                 !waiters.is_empty()
             });
             !partitions.is_empty()
@@ -169,17 +195,21 @@ impl Watched {
         self.is_running.then(|| asked.collect())
     }
 
-    /// Wakes those whose offset is done by these commits.
-    fn passed(&mut self, group: &str, commits: HashMap<PartitionId, Option<Commit>>) {
-        let Some(partitions) = self.by_group.get_mut(group) else { return };
+    /// Those whose offset is done by these commits. They are not watched any longer.
+    fn passed(&mut self, group: &str, commits: HashMap<PartitionId, Option<Commit>>) -> Passed {
+        let mut passed = Vec::new();
+        let Some(partitions) = self.by_group.get_mut(group) else { return passed };
         for (id, commit) in commits {
             let (Some(waiters), Some(commit)) = (partitions.get_mut(&id), commit) else { continue };
             let above = DoneRanges::decode(commit.offset, &commit.note);
             let is_done = |offset| offset < commit.offset || above.contains(offset);
-            for waiter in waiters.extract_if(.., |waiter| is_done(waiter.offset)) {
-                waiter.passed.send(()).ok();
-            }
+            let done = waiters.extract_if(.., |waiter| is_done(waiter.offset));
+            passed.extend(done.map(|waiter| {
+                let (id, offset) = (id.clone(), waiter.offset);
+                (PassedRecord { id, offset, is_below: offset < commit.offset }, waiter)
+            }));
         }
+        passed
     }
 }
 
@@ -195,112 +225,112 @@ impl Turn {
         look.await
     }
 
-    /// Waits for the end of the record at this place, or of the time. Without a first look at it,
-    /// there is none before its end.
+    /// Waits for the end of a job that is known to be so, and of its record's place.
     pub async fn of_record(
         &self,
         record_type: &RecordType,
-        (partition, offset): (i32, i64),
-        first: Option<JobStatus>,
+        first: JobStatus,
     ) -> Result<JobStatus, StatusError> {
         let statuses = &self.waiting.0.statuses;
-        let id = PartitionId { topic: record_type.topic.name.as_str().into(), partition };
-        let spot = Spot { group: record_type.group.clone(), id, offset };
-        let look = || statuses.get(record_type, partition, offset);
-        self.until_over(first, Some(spot), |status: &JobStatus| status.state, look).await
+        let is_unfinished =
+            matches!(first.state, JobState::Queued | JobState::Running | JobState::Retrying);
+        let Some(place) = first.place.clone().filter(|_| is_unfinished) else {
+            let look = || self.look_at(record_type, &first);
+            return self.until(LOOK_AGAIN_FIRST, first.clone(), JobStatus::is_over, look).await;
+        };
+        let id = PartitionId { topic: place.topic, partition: place.partition };
+        let spot = Spot { group: record_type.group.clone(), id, offset: place.offset };
+        let end = self.waiting.watch(spot);
+        match self.in_time(end).await {
+            Some(Ok(Some(end))) => Ok(first.ended(end)),
+            // It is put off, say.
+            Some(Ok(None)) => {
+                let look = || self.look_at(record_type, &first);
+                self.until(Duration::ZERO, first.clone(), JobStatus::is_over, look).await
+            }
+            Some(Err(_)) | None => Ok(statuses.unfinished(first).await),
+        }
+    }
+
+    async fn look_at(
+        &self,
+        record_type: &RecordType,
+        status: &JobStatus,
+    ) -> Result<JobStatus, StatusError> {
+        let statuses = &self.waiting.0.statuses;
+        match (&status.place, status.id) {
+            (Some(place), _) => statuses.get(record_type, place.partition, place.offset).await,
+            (None, Some(id)) => statuses.find(id).await,
+            (None, None) => Err(StatusError::TimedOut),
+        }
     }
 
     /// The same for a job that was found by its id.
     pub async fn of_found(&self, id: Uuid, first: JobStatus) -> Result<JobStatus, StatusError> {
         let statuses = &self.waiting.0.statuses;
-        let was_put_off = first.scheduled_for_ms.is_some();
-        let record_type = statuses.type_of(&first);
-        match (&first.place, record_type) {
-            // Where it stands in the schedule, its id is found at once.
-            (Some(place), Some(record_type)) if !was_put_off => {
-                let place = (place.partition, place.offset);
-                self.of_record(&record_type, place, Some(first)).await
-            }
-            _ => {
-                let look = || statuses.find(id);
-                self.until_over(Some(first), None, |status: &JobStatus| status.state, look).await
-            }
+        // Where it stands in the schedule, its id is found at once; then it has a record.
+        let is_sent = |status: &JobStatus| status.is_over() || status.place.is_some();
+        let sent = self.until(LOOK_AGAIN_FIRST, first, is_sent, || statuses.find(id)).await?;
+        match statuses.type_of(&sent) {
+            Some(record_type) if sent.place.is_some() => self.of_record(&record_type, sent).await,
+            _ => Ok(sent),
         }
     }
 
     /// The same for a job that was put off, with its row.
-    pub async fn of_delayed(
-        &self,
-        id: Uuid,
-        first: (ScheduledRow, JobState),
-    ) -> Result<(ScheduledRow, JobState), StatusError> {
+    pub async fn of_delayed(&self, id: Uuid) -> Result<(ScheduledRow, JobState), StatusError> {
         let Shared { statuses, store, .. } = &*self.waiting.0;
-        let look = || async {
-            let row = store.scheduled(id).await?.ok_or(StatusError::UnknownId(id))?;
-            let state = statuses.scheduled(row.clone()).await?;
-            Ok((row, state))
-        };
-        self.until_over(Some(first), None, |(_, state)| *state, look).await
+        let first = self.first(statuses.find(id)).await?;
+        let state = self.of_found(id, first).await?.state;
+        let row = store.scheduled(id).await?.ok_or(StatusError::UnknownId(id))?;
+        // It may have been sent since.
+        let is_sent = matches!(row.stage, Stage::Sent { .. });
+        let state = if is_sent && state == JobState::Scheduled { JobState::Queued } else { state };
+        Ok((row, state))
     }
 
-    /// Looks until it is over, or the time is.
-    async fn until_over<T, F: Future<Output = Result<T, StatusError>>>(
+    /// Looks again and again until that is enough, or the time is over.
+    async fn until<F: Future<Output = Result<JobStatus, StatusError>>>(
         &self,
-        first: Option<T>,
-        mut spot: Option<Spot>,
-        state: impl Fn(&T) -> JobState,
+        mut again: Duration,
+        first: JobStatus,
+        is_enough: impl Fn(&JobStatus) -> bool,
         look: impl Fn() -> F,
-    ) -> Result<T, StatusError> {
+    ) -> Result<JobStatus, StatusError> {
         let mut known = first;
-        let mut again = LOOK_AGAIN_FIRST;
-        loop {
-            if known.as_ref().is_some_and(|known| state(known).is_over()) {
-                break;
+        while !is_enough(&known) {
+            if self.in_time(tokio::time::sleep(again)).await.is_none() {
+                return Ok(self.last_look(known, look()).await);
             }
-            let is_in_time = match spot.take() {
-                Some(spot) => {
-                    let passed = self.waiting.watch(spot);
-                    self.in_time(passed).await
-                }
-                None => {
-                    let slept = self.in_time(tokio::time::sleep(again)).await;
-                    again = (again * 2).min(LOOK_AGAIN_LONGEST);
-                    slept
-                }
-            };
-            if !is_in_time {
-                return self.last_look(known, look()).await;
-            }
+            again = (again * 2).clamp(LOOK_AGAIN_FIRST, LOOK_AGAIN_LONGEST);
             let _turn = self.waiting.0.looks.acquire().await;
-            known = Some(look().await?);
+            known = look().await?;
         }
-        known.ok_or(StatusError::TimedOut)
+        Ok(known)
     }
 
-    /// Whether it comes before the time is over, and the process stops.
-    async fn in_time<T>(&self, it: impl Future<Output = T>) -> bool {
+    /// What comes before the time is over, and before the process stops.
+    async fn in_time<T>(&self, it: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
-            _ = it => true,
-            () = tokio::time::sleep_until(self.until) => false,
-            () = self.waiting.0.stopping.cancelled() => false,
+            it = it => Some(it),
+            () = tokio::time::sleep_until(self.until) => None,
+            () = self.waiting.0.stopping.cancelled() => None,
         }
     }
 
     /// How it is now; or how it was, where that cannot be had soon.
-    async fn last_look<T>(
+    async fn last_look(
         &self,
-        known: Option<T>,
-        look: impl Future<Output = Result<T, StatusError>>,
-    ) -> Result<T, StatusError> {
+        known: JobStatus,
+        look: impl Future<Output = Result<JobStatus, StatusError>>,
+    ) -> JobStatus {
         let look = async {
             let _turn = self.waiting.0.looks.acquire().await;
             look.await
         };
-        match (tokio::time::timeout(LAST_LOOK_MAX, look).await, known) {
-            (Ok(Ok(now)), _) => Ok(now),
-            (_, Some(known)) => Ok(known),
-            (Ok(Err(error)), None) => Err(error),
-            (Err(_), None) => Err(StatusError::TimedOut),
+        match tokio::time::timeout(LAST_LOOK_MAX, look).await {
+            Ok(Ok(now)) => now,
+            _ => known,
         }
     }
 }

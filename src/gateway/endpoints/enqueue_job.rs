@@ -7,9 +7,8 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::super::Services;
 use super::super::body::JsonBody;
@@ -24,7 +23,7 @@ use crate::domain::catalog::{Accepted, RecordType};
 use crate::operations::{KeyedRequest, Said, Undone, When};
 
 /// What a job that was accepted is answered with.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub(in super::super) enum EnqueuedBody {
     /// Of a job that was sent.
@@ -116,7 +115,7 @@ pub(in super::super) async fn enqueue_job(
     let Some(wait) = prefer::wait(&headers) else {
         return Ok((StatusCode::ACCEPTED, location, Json(receipt)).into_response());
     };
-    let status = Box::pin(ended(&services, record_type, receipt.job(), wait)).await;
+    let status = Box::pin(ended(&services, record_type, &receipt, wait)).await;
     let is_applied = status.is_some();
     let body = Json(WaitedBody { receipt, status });
     let mut response = (StatusCode::ACCEPTED, location, body).into_response();
@@ -126,38 +125,25 @@ pub(in super::super) async fn enqueue_job(
     Ok(response)
 }
 
-/// Which job is waited for.
-enum Waited {
-    At(i32, i64),
-    Delayed(Uuid),
-}
-
-impl EnqueuedBody {
-    fn job(&self) -> Waited {
-        match self {
-            Self::Sent(receipt) => Waited::At(receipt.partition, receipt.offset),
-            Self::Scheduled(receipt) => Waited::Delayed(receipt.id),
-        }
-    }
-}
-
 /// What has become of a job when its end or the time comes. None where that cannot be waited for,
 /// or told: it is accepted all the same.
 async fn ended(
     services: &Services,
     record_type: &RecordType,
-    job: Waited,
+    receipt: &EnqueuedBody,
     wait: Duration,
 ) -> Option<JobStatusBody> {
     let turn = services.waiting.begin(wait)?;
-    let status = match job {
-        Waited::At(partition, offset) => {
-            turn.of_record(record_type, (partition, offset), None).await
+    let status = match receipt {
+        EnqueuedBody::Sent(receipt) => {
+            turn.of_record(record_type, receipt.status(record_type)).await
         }
-        Waited::Delayed(id) => match services.statuses.find(id).await {
-            Ok(first) => turn.of_found(id, first).await,
-            Err(error) => Err(error),
-        },
+        EnqueuedBody::Scheduled(receipt) => {
+            match turn.first(services.statuses.find(receipt.id)).await {
+                Ok(first) => turn.of_found(receipt.id, first).await,
+                Err(error) => Err(error),
+            }
+        }
     };
     match status {
         Ok(status) => Some(status.into()),
@@ -175,19 +161,10 @@ async fn waited(
     mut said: Said,
     wait: Duration,
 ) -> Response {
-    let job = match said.answer.place {
-        Some((partition, offset)) => Some(Waited::At(partition, offset)),
-        None => said
-            .answer
-            .location
-            .rsplit('/')
-            .next()
-            .and_then(|id| Uuid::parse_str(id).ok())
-            .map(Waited::Delayed),
-    };
-    let status = match job {
-        Some(job) => ended(services, record_type, job, wait).await,
-        None => None,
+    // What was kept is a receipt, since nothing else is.
+    let status = match serde_json::from_str(&said.answer.body) {
+        Ok(receipt) => ended(services, record_type, &receipt, wait).await,
+        Err(_) => None,
     };
     let status = status.and_then(|status| serde_json::to_string(&status).ok());
     // What was kept stays as it is, to the byte; the status stands behind it.

@@ -163,7 +163,7 @@ pub(in super::super) async fn get_job_status(
         |status: JobStatus| StatusError::NotFound { topic: status.topic, partition, offset };
     let status = shown_to(caller.as_deref(), status, not_there)?;
     let status = match wait.turn() {
-        Some(turn) => turn.of_record(record_type, (partition, offset), Some(status)).await?,
+        Some(turn) => turn.of_record(record_type, status).await?,
         None => status,
     };
     Ok(wait.answer(Json(JobStatusBody::from(status))))

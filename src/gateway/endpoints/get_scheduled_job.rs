@@ -41,10 +41,12 @@ pub(in super::super) async fn get_scheduled_job(
         return Err(ScheduleError::Unknown(id).into());
     }
     let wait = Wait::begin(&services, &headers);
-    let state = wait.look(services.statuses.scheduled(row.clone())).await?;
     let (row, state) = match wait.turn() {
-        Some(turn) => turn.of_delayed(id, (row, state)).await?,
-        None => (row, state),
+        Some(turn) => turn.of_delayed(id).await?,
+        None => {
+            let state = services.statuses.scheduled(row.clone()).await?;
+            (row, state)
+        }
     };
     Ok(wait.answer(Json(ScheduledJobBody::new(row, state))))
 }

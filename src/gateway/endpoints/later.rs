@@ -66,7 +66,7 @@ fn time(text: &str) -> Result<i64, Problem> {
 }
 
 /// Proof that the database has the job, and when it will be sent.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(in super::super) struct ScheduledReceiptBody {
     /// The `message_id` that its record will have.
     pub(super) id: Uuid,

@@ -1,19 +1,20 @@
 //! What the producing endpoints share: receipts, and the options that a request may carry.
 
 use axum::http::Uri;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::super::problem::Problem;
 use super::later::LaterQuery;
-use crate::domain::clock::rfc3339;
+use crate::domain::catalog::RecordType;
+use crate::domain::clock::{parse_rfc3339, rfc3339};
 use crate::domain::fault::quoted;
 use crate::domain::receipt::Receipt;
-use crate::operations::When;
+use crate::operations::{JobStatus, When};
 
 /// Proof that the record is durable, and where it stands.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(in super::super) struct ReceiptBody {
     /// The record's `message_id`, which it keeps for ever.
     id: Uuid,
@@ -25,9 +26,9 @@ pub(in super::super) struct ReceiptBody {
     #[schema(example = "waitlist.email.verification")]
     topic: String,
     /// The partition.
-    pub(super) partition: i32,
+    partition: i32,
     /// The offset in the partition.
-    pub(super) offset: i64,
+    offset: i64,
     /// The key, derived from the payload.
     key: String,
     /// RFC 3339, UTC: the record's timestamp.
@@ -45,6 +46,15 @@ impl From<Receipt> for ReceiptBody {
         let produced_at = rfc3339(produced_at_ms);
         let topic = topic.to_string();
         Self { id, type_name, topic, partition, offset, key, produced_at, status_url }
+    }
+}
+
+impl ReceiptBody {
+    /// What is known of the job by its receipt.
+    pub(super) fn status(&self, record_type: &RecordType) -> JobStatus {
+        let place = (self.partition, self.offset);
+        let produced_at_ms = parse_rfc3339(&self.produced_at);
+        JobStatus::queued(record_type, self.id, place, self.key.clone(), produced_at_ms)
     }
 }
 
