@@ -379,6 +379,18 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_kept_for_a_minute_to_a_month() {
+        let of = |text| Settings::try_parse_from(["jobgate", "--idempotency-keys-kept", text]);
+        let kept = |text| of(text).ok().map(|settings| settings.idempotency_keys_kept);
+        assert_eq!(settings(&[]).idempotency_keys_kept, Duration::from_hours(24));
+        assert_eq!(kept("60s"), Some(Duration::from_mins(1)));
+        assert_eq!(kept("30days"), Some(Duration::from_hours(720)));
+        for text in ["59s", "31days", "24", "ever"] {
+            assert_eq!(kept(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn a_property_has_a_name() {
         assert_eq!(property("a.b=c=d"), Some(("a.b".into(), "c=d".into())));
         assert_eq!((property("=x"), property("x")), (None, None));

@@ -124,6 +124,18 @@ impl KafkaSettings {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_record_is_tried_for_as_long_as_the_user_says() {
+        let of = |name: &str, value: &str| {
+            let properties = vec![(name.to_owned(), value.to_owned())];
+            KafkaSettings { brokers: String::new(), properties }.gives_up_after()
+        };
+        assert_eq!(of("linger.ms", "5"), Duration::from_secs(30));
+        assert_eq!(of("message.timeout.ms", "7000"), Duration::from_secs(7));
+        assert_eq!(of("delivery.timeout.ms", "8000"), Duration::from_secs(8));
+        assert_eq!(of("message.timeout.ms", "0"), Duration::MAX, "for ever");
+    }
+
     fn settings(name: &str) -> KafkaSettings {
         KafkaSettings {
             brokers: "127.0.0.1:9092".into(),

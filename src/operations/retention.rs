@@ -121,10 +121,11 @@ mod tests {
 
     use super::*;
     use crate::domain::clock::ManualClock;
+    use crate::domain::id::IdSource;
     use crate::domain::receipt::Place;
     use crate::domain::record::Headers;
     use crate::domain::scheduled::ScheduledRecord;
-    use crate::store::Database;
+    use crate::store::{Database, KeyScope, KeyTimes, Reservation, Reserved};
 
     #[tokio::test]
     async fn each_kind_is_kept_for_as_long_as_it_is_said() {
@@ -189,5 +190,24 @@ mod tests {
         store.release(LEASE, "b").await.unwrap();
         sweeper.sweep().await.unwrap();
         assert!(!store.is_claimed("g", Uuid::from_u128(1)).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn keys_of_requests_are_kept_for_as_long_as_is_set() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Database::Sqlite(dir.path().join("t.db")).open().await.unwrap();
+        let attempt = IdSource::new().next(0);
+        let scope = KeyScope { caller: "a".into(), type_name: "t".into(), key: "k".into() };
+        let wish = [Reservation { scope, fingerprint: "f".into(), attempt }];
+        let times = KeyTimes { now_ms: 0, held_until_ms: i64::MAX, forgotten_ms: -1 };
+        let reserve = async || store.write_keys(&[], &wish, times).await.unwrap().remove(0);
+        assert_eq!(reserve().await, Reserved::Yours(attempt));
+        let clock = Arc::new(ManualClock::at_ms(86_400_000));
+        let sweeper = Sweeper::new(store.clone(), clock.clone(), "a", DAY * 365, DAY);
+        sweeper.sweep().await.unwrap();
+        assert_eq!(reserve().await, Reserved::InFlight);
+        clock.advance_ms(1);
+        sweeper.sweep().await.unwrap();
+        assert_eq!(reserve().await, Reserved::Yours(attempt));
     }
 }

@@ -190,15 +190,15 @@ struct Job {
 
 /// Does it once under its key.
 async fn once(services: &Services, request: KeyedRequest, job: Job) -> Result<Said, Problem> {
-    let (called, producer) = (services.clone(), request.caller.clone());
+    let (use_cases, producer) = (services.clone(), request.caller.clone());
     let work = async move |id| {
         let Job { record_type, accepted, when } = job;
         let (record_type, producer) = (record_type.as_ref(), producer.as_deref());
         let Some(when) = when else {
-            let written = called.enqueue.enqueue_as(id, record_type, accepted, producer);
+            let written = use_cases.enqueue.enqueue_as(id, record_type, accepted, producer);
             return keyed::sent(written.await, StatusCode::ACCEPTED);
         };
-        let delayed = called.schedule.accept_as(id, record_type, accepted, when, producer).await;
+        let delayed = use_cases.schedule.accept_as(id, record_type, accepted, when, producer).await;
         let receipt = delayed.map_err(|error| Undone {
             may_be_done: error.may_be_accepted(),
             error: Problem::of_keyed_delay(error),

@@ -53,11 +53,11 @@ pub(in super::super) async fn publish_event(
     let caller = caller.as_deref();
     if let Some(key) = key {
         let request = keyed::request(key, caller, &record_type.name, (&uri, &body));
-        let (called, producer) = (services.clone(), request.caller.clone());
+        let (use_cases, producer) = (services.clone(), request.caller.clone());
         let record_type = Arc::clone(record_type);
         let work = async move |id| {
             let producer = producer.as_deref();
-            let written = called.enqueue.enqueue_as(id, &record_type, accepted, producer);
+            let written = use_cases.enqueue.enqueue_as(id, &record_type, accepted, producer);
             keyed::sent(written.await, StatusCode::CREATED)
         };
         let said = Box::pin(keyed::once(&services, request, work)).await?;

@@ -97,19 +97,19 @@ impl Writer {
 
     /// Whoever asked hears nothing where it was not written.
     async fn write(&self, batch: impl Iterator<Item = Ask>) {
-        let (mut wishes, mut wishers) = (Vec::new(), Vec::new());
-        let (mut answers, mut answerers) = (Vec::new(), Vec::new());
+        let (mut wishes, mut told_of_wishes) = (Vec::new(), Vec::new());
+        let (mut answers, mut told_of_answers) = (Vec::new(), Vec::new());
         for ask in batch {
             match ask {
                 // Whoever has gone would hold the row for nothing.
                 Ask::Reserve(_, told) if told.is_closed() => {}
                 Ask::Reserve(wish, told) => {
                     wishes.push(wish);
-                    wishers.push(told);
+                    told_of_wishes.push(told);
                 }
                 Ask::Keep(answered, told) => {
                     answers.push(*answered);
-                    answerers.push(told);
+                    told_of_answers.push(told);
                 }
             }
         }
@@ -124,15 +124,15 @@ impl Writer {
         };
         match written {
             Ok(reserved) => {
-                for told in answerers {
+                for told in told_of_answers {
                     told.send(()).ok();
                 }
-                for (told, reserved) in wishers.into_iter().zip(reserved) {
+                for (told, reserved) in told_of_wishes.into_iter().zip(reserved) {
                     drop(told.send(reserved));
                 }
             }
             Err(error) => {
-                let requests = wishers.len() + answerers.len();
+                let requests = told_of_wishes.len() + told_of_answers.len();
                 tracing::error!(%error, cause = ?error, requests, "the database takes no keys");
             }
         }

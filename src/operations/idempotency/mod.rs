@@ -229,3 +229,6 @@ impl Idempotency {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
