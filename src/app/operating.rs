@@ -70,6 +70,7 @@ pub(super) struct Operated {
 impl Operating<'_> {
     /// Builds them, and starts what samples the lag, keeps the counters, reports what runs,
     /// looks for pauses and sweeps old rows.
+    #[expect(clippy::too_many_lines, reason = "one part after the other, each on those above it")]
     pub(super) fn start(
         self,
         counters: &Arc<Counters>,

@@ -31,8 +31,11 @@ impl JobState {
     /// Whether nothing more becomes of it by itself.
     pub fn is_over(self) -> bool {
         match self {
-            Self::Succeeded | Self::DeadLettered | Self::Skipped => true,
-            Self::Expired | Self::Cancelled => true,
+            Self::Succeeded
+            | Self::DeadLettered
+            | Self::Skipped
+            | Self::Expired
+            | Self::Cancelled => true,
             Self::Scheduled | Self::Parked | Self::Queued | Self::Running | Self::Retrying => false,
         }
     }

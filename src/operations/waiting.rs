@@ -235,7 +235,7 @@ impl Turn {
         let is_unfinished =
             matches!(first.state, JobState::Queued | JobState::Running | JobState::Retrying);
         let Some(place) = first.place.clone().filter(|_| is_unfinished) else {
-            let look = || self.look_at(record_type, &first);
+            let look = || Box::pin(self.look_at(record_type, &first));
             return self.until(LOOK_AGAIN_FIRST, first.clone(), JobStatus::is_over, look).await;
         };
         let id = PartitionId { topic: place.topic, partition: place.partition };
@@ -245,7 +245,7 @@ impl Turn {
             Some(Ok(Some(end))) => Ok(first.ended(end)),
             // It is put off, say.
             Some(Ok(None)) => {
-                let look = || self.look_at(record_type, &first);
+                let look = || Box::pin(self.look_at(record_type, &first));
                 self.until(Duration::ZERO, first.clone(), JobStatus::is_over, look).await
             }
             Some(Err(_)) | None => Ok(statuses.unfinished(first).await),
@@ -270,7 +270,8 @@ impl Turn {
         let statuses = &self.waiting.0.statuses;
         // Where it stands in the schedule, its id is found at once; then it has a record.
         let is_sent = |status: &JobStatus| status.is_over() || status.place.is_some();
-        let sent = self.until(LOOK_AGAIN_FIRST, first, is_sent, || statuses.find(id)).await?;
+        let sent =
+            self.until(LOOK_AGAIN_FIRST, first, is_sent, || Box::pin(statuses.find(id))).await?;
         match statuses.type_of(&sent) {
             Some(record_type) if sent.place.is_some() => self.of_record(&record_type, sent).await,
             _ => Ok(sent),
@@ -280,7 +281,7 @@ impl Turn {
     /// The same for a job that was put off, with its row.
     pub async fn of_delayed(&self, id: Uuid) -> Result<(ScheduledRow, JobState), StatusError> {
         let Shared { statuses, store, .. } = &*self.waiting.0;
-        let first = self.first(statuses.find(id)).await?;
+        let first = self.first(Box::pin(statuses.find(id))).await?;
         let state = self.of_found(id, first).await?.state;
         let row = store.scheduled(id).await?.ok_or(StatusError::UnknownId(id))?;
         // It may have been sent since.

@@ -163,7 +163,7 @@ async fn waited(
 ) -> Response {
     // What was kept is a receipt, since nothing else is.
     let status = match serde_json::from_str(&said.answer.body) {
-        Ok(receipt) => ended(services, record_type, &receipt, wait).await,
+        Ok(receipt) => Box::pin(ended(services, record_type, &receipt, wait)).await,
         Err(_) => None,
     };
     let status = status.and_then(|status| serde_json::to_string(&status).ok());
@@ -201,7 +201,7 @@ async fn once(services: &Services, request: KeyedRequest, job: Job) -> Result<Sa
         let delayed = use_cases.schedule.accept_as(id, record_type, accepted, when, producer).await;
         let receipt = delayed.map_err(|error| Undone {
             may_be_done: error.may_be_accepted(),
-            error: Problem::of_keyed_delay(error),
+            error: Box::new(Problem::of_keyed_delay(error)),
         })?;
         let receipt = ScheduledReceiptBody::from(receipt);
         keyed::kept(StatusCode::ACCEPTED, receipt.status_url.clone(), &receipt, None)

@@ -41,12 +41,11 @@ pub(in super::super) async fn get_scheduled_job(
         return Err(ScheduleError::Unknown(id).into());
     }
     let wait = Wait::begin(&services, &headers);
-    let (row, state) = match wait.turn() {
-        Some(turn) => turn.of_delayed(id).await?,
-        None => {
-            let state = services.statuses.scheduled(row.clone()).await?;
-            (row, state)
-        }
+    let (row, state) = if let Some(turn) = wait.turn() {
+        Box::pin(turn.of_delayed(id)).await?
+    } else {
+        let state = services.statuses.scheduled(row.clone()).await?;
+        (row, state)
     };
     Ok(wait.answer(Json(ScheduledJobBody::new(row, state))))
 }

@@ -71,10 +71,11 @@ pub(super) fn kept(
     location: String,
     receipt: &impl Serialize,
     place: Option<(i32, i64)>,
-) -> Result<KeptAnswer, Undone<Problem>> {
+) -> Result<KeptAnswer, Undone<Box<Problem>>> {
     let body = serde_json::to_string(receipt);
     // Receipts are texts and numbers, and always serialise.
-    let body = body.map_err(|_| Undone { error: Problem::internal(), may_be_done: true })?;
+    let body =
+        body.map_err(|_| Undone { error: Box::new(Problem::internal()), may_be_done: true })?;
     Ok(KeptAnswer { status: status.as_u16(), location, body, place })
 }
 
@@ -82,10 +83,10 @@ pub(super) fn kept(
 pub(super) fn sent(
     written: Result<Receipt, EnqueueError>,
     status: StatusCode,
-) -> Result<KeptAnswer, Undone<Problem>> {
+) -> Result<KeptAnswer, Undone<Box<Problem>>> {
     let receipt = written.map_err(|error| Undone {
         may_be_done: error.may_be_done(),
-        error: Problem::of_keyed_record(error),
+        error: Box::new(Problem::of_keyed_record(error)),
     })?;
     let place = (receipt.partition, receipt.offset);
     let receipt = ReceiptBody::from(receipt);
@@ -99,10 +100,10 @@ pub(super) async fn once<F>(
     work: impl FnOnce(uuid::Uuid) -> F + Send + 'static,
 ) -> Result<Said, Problem>
 where
-    F: Future<Output = Result<KeptAnswer, Undone<Problem>>> + Send + 'static,
+    F: Future<Output = Result<KeptAnswer, Undone<Box<Problem>>>> + Send + 'static,
 {
     services.idempotency.once(request, work).await.map_err(|error| match error {
-        KeyedError::Failed(problem) => problem,
+        KeyedError::Failed(problem) => *problem,
         error => Problem::of_key(&error),
     })
 }

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::LEASE;
 use crate::domain::clock::{SharedClock, millis};
-use crate::store::{AnsweredRequest, KeyTimes, Reservation, Reserved, Store};
+use crate::store::{AnsweredRequest, KeyTimes, Reservation, Reserved, Store, StoreError};
 
 /// What one commit writes: half of what the connections of a process can ask for at once, and a
 /// few milliseconds of work.
@@ -117,7 +117,7 @@ impl Writer {
         let written = loop {
             tries += 1;
             let written = self.store.write_keys(&answers, &wishes, self.times()).await;
-            let is_in_the_way = written.as_ref().is_err_and(|error| error.is_a_collision());
+            let is_in_the_way = written.as_ref().is_err_and(StoreError::is_a_collision);
             if !is_in_the_way || tries == TRIES_MAX {
                 break written;
             }

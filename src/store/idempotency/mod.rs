@@ -184,7 +184,7 @@ impl Store {
         };
         let mut ids = HashMap::with_capacity(mine.len());
         for row in &mine {
-            ids.insert(scope(row)?, uuid(row.try_get(3)?)?);
+            ids.insert(scope(row)?, uuid(&row.try_get::<String, _>(3)?)?);
         }
         let others: Vec<&KeyScope> =
             reserved.iter().copied().filter(|scope| !ids.contains_key(*scope)).collect();
@@ -381,8 +381,8 @@ fn known(row: &AnyRow) -> Result<Known, StoreError> {
     Ok(Known { fingerprint: row.try_get(3)?, answer })
 }
 
-fn uuid(text: String) -> Result<Uuid, StoreError> {
-    Uuid::parse_str(&text).map_err(|_| StoreError::Corrupt { what: "id of a keyed request" })
+fn uuid(text: &str) -> Result<Uuid, StoreError> {
+    Uuid::parse_str(text).map_err(|_| StoreError::Corrupt { what: "id of a keyed request" })
 }
 
 fn small(number: i64) -> Result<i32, StoreError> {
