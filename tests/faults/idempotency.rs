@@ -91,15 +91,12 @@ async fn a_thousand_twins_over_two_gateways_are_one_job() {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for answer in &answers {
         let is_replayed = answer.headers.contains_key("idempotency-replayed");
-        let what = match answer.status {
-            StatusCode::ACCEPTED => {
-                bodies.insert(&answer.text);
-                if is_replayed { "202 again" } else { "202" }
-            }
-            _ => {
-                assert_eq!(answer.problem(), "idempotency-key-in-flight", "{}", answer.text);
-                "409"
-            }
+        let what = if answer.status == StatusCode::ACCEPTED {
+            bodies.insert(&answer.text);
+            if is_replayed { "202 again" } else { "202" }
+        } else {
+            assert_eq!(answer.problem(), "idempotency-key-in-flight", "{}", answer.text);
+            "409"
         };
         *counts.entry(what).or_default() += 1;
     }
@@ -206,7 +203,7 @@ async fn kill(kafka: &LocalKafka, name: &str, mut gateways: Vec<Jobgate>) {
         let at = kills % gateways.len();
         gateways[at].kill().await;
         gateways[at].start_again().await;
-        locked(&crowd.bases)[at] = gateways[at].base.clone();
+        gateways[at].base.clone_into(&mut locked(&crowd.bases)[at]);
         kills += 1;
     }
     crowd.is_over.store(true, Ordering::Relaxed);
