@@ -28,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) path: String,
     pub(crate) connections: usize,
     pub(crate) seconds: u64,
+    /// Whether each request has an `Idempotency-Key`.
+    pub(crate) is_keyed: bool,
 }
 
 /// What came of it.
@@ -51,12 +53,13 @@ pub(crate) struct Tally {
 impl Plan {
     /// What [`Plan::run`] passes on.
     pub(crate) fn of_arguments(mut arguments: impl Iterator<Item = String>) -> Self {
-        let mut next = || arguments.next().expect("ADDRESS PATH CONNECTIONS SECONDS");
+        let mut next = || arguments.next().expect("ADDRESS PATH CONNECTIONS SECONDS IS_KEYED");
         Self {
             address: next().parse().expect("an address"),
             path: next(),
             connections: next().parse().expect("a number of connections"),
             seconds: next().parse().expect("a number of seconds"),
+            is_keyed: next().parse().expect("true or false"),
         }
     }
 
@@ -68,6 +71,7 @@ impl Plan {
             .arg(&self.path)
             .arg(self.connections.to_string())
             .arg(self.seconds.to_string())
+            .arg(self.is_keyed.to_string())
             .kill_on_drop(true)
             .output()
             .await
@@ -135,7 +139,7 @@ struct Latencies {
 async fn keep_sending(plan: &Plan, first_user: u128, until: Instant) -> Latencies {
     let mut stream = TcpStream::connect(plan.address).await.expect("a connection");
     stream.set_nodelay(true).expect("a TCP stream");
-    let mut request = Request::new(&plan.address.to_string(), &plan.path);
+    let mut request = Request::new(&plan.address.to_string(), &plan.path, plan.is_keyed);
     let mut answer = Vec::with_capacity(4096);
     let mut latencies = Latencies::default();
     loop {

@@ -35,11 +35,14 @@ struct Spans {
 }
 
 /// One side.
+#[derive(Clone)]
 pub(crate) struct Server {
     name: &'static str,
     pub(crate) pid: u32,
     address: SocketAddr,
     path: &'static str,
+    /// Whether each request has an `Idempotency-Key`.
+    is_keyed: bool,
 }
 
 /// What one measurement saw.
@@ -65,6 +68,7 @@ pub(crate) async fn all(scale: Scale) {
     );
     println!("## Gateway\n\n{}", machine::describe());
     let gateway = split_gateway(scale, &spans).await;
+    keyed_on_sqlite(&spans).await;
     let both = embedded_both(&spans).await;
     show_memory(scale, &gateway, &both);
     crate::overload::measure(scale).await;
@@ -87,12 +91,18 @@ async fn split_gateway(scale: Scale, spans: &Spans) -> Memory {
 
     let (mut bare_process, bare) = start_bare().await;
     let kafka_pid = kafka.java_id(1).expect("Kafka runs");
-    for server in [&bare, &gateway] {
+    let keyed = keyed(&gateway);
+    for server in [&bare, &gateway, &keyed] {
         plan(server, spans.warm_up_s).run().await;
     }
     let (mut bare_samples, mut gateway_samples) = (Vec::new(), Vec::new());
+    let mut keyed_samples = Vec::new();
     for round in 0..spans.rounds {
-        let mut turns = [(&bare, &mut bare_samples), (&gateway, &mut gateway_samples)];
+        let mut turns = [
+            (&bare, &mut bare_samples),
+            (&gateway, &mut gateway_samples),
+            (&keyed, &mut keyed_samples),
+        ];
         // Neither side always goes first.
         if round % 2 == 1 {
             turns.reverse();
@@ -106,6 +116,7 @@ async fn split_gateway(scale: Scale, spans: &Spans) -> Memory {
     jobgate.terminate().await;
     kafka.stop().await.expect("Kafka stops");
     show_load(scale, &bare_samples, &gateway_samples);
+    show_keyed("PostgreSQL, a gateway", &gateway_samples, &keyed_samples);
     memory
 }
 
@@ -123,6 +134,37 @@ async fn embedded_both(spans: &Spans) -> Memory {
     memory
 }
 
+/// The cost of a key on SQLite: a process without workers to speak of, on a Kafka of its own.
+async fn keyed_on_sqlite(spans: &Spans) {
+    let folder = tempfile::tempdir().expect("a directory");
+    let kafka = kafka(folder.path()).await;
+    let mut jobgate = Jobgate::start(Options {
+        brokers: Some(kafka.bootstrap_servers().to_owned()),
+        // No group of mails, so that none is sent meanwhile.
+        args: vec!["--groups".to_owned(), "analytics-workers".to_owned()],
+        ..Options::default()
+    })
+    .await;
+    let plain = server_of(&jobgate);
+    let keyed = keyed(&plain);
+    let kafka_pid = kafka.java_id(1).expect("Kafka runs");
+    let (mut plain_samples, mut keyed_samples) = (Vec::new(), Vec::new());
+    for server in [&plain, &keyed] {
+        plan(server, spans.warm_up_s).run().await;
+    }
+    for _ in 0..spans.rounds {
+        plain_samples.push(measure(&plain, kafka_pid, spans.measured_s).await);
+        keyed_samples.push(measure(&keyed, kafka_pid, spans.measured_s).await);
+    }
+    jobgate.terminate().await;
+    kafka.stop().await.expect("Kafka stops");
+    show_keyed("SQLite", &plain_samples, &keyed_samples);
+}
+
+fn keyed(plain: &Server) -> Server {
+    Server { name: "keyed", is_keyed: true, ..plain.clone() }
+}
+
 pub(crate) fn server_of(jobgate: &Jobgate) -> Server {
     let authority = jobgate.base.strip_prefix("http://").expect("an HTTP address");
     Server {
@@ -130,6 +172,7 @@ pub(crate) fn server_of(jobgate: &Jobgate) -> Server {
         pid: u32::try_from(jobgate.pid().as_raw_nonzero().get()).expect("a process id"),
         address: authority.parse().expect("an address"),
         path: JOBS_PATH,
+        is_keyed: false,
     }
 }
 
@@ -145,7 +188,7 @@ async fn start_bare() -> (Child, Server) {
     let line = BufReader::new(stdout).lines().next_line().await.expect("its output");
     let address = line.expect("its address").parse().expect("an address");
     let pid = child.id().expect("it runs");
-    (child, Server { name: "bare", pid, address, path: bare::PATH })
+    (child, Server { name: "bare", pid, address, path: bare::PATH, is_keyed: false })
 }
 
 pub(crate) fn plan(server: &Server, seconds: u64) -> Plan {
@@ -154,6 +197,7 @@ pub(crate) fn plan(server: &Server, seconds: u64) -> Plan {
         path: server.path.to_owned(),
         connections: CONNECTIONS,
         seconds,
+        is_keyed: server.is_keyed,
     }
 }
 
@@ -216,6 +260,20 @@ fn show_load(scale: Scale, bare: &[Sample], gateway: &[Sample]) {
     let cpu = median(gateway, cpu_us) / median(bare, cpu_us);
     let what = format!("CPU of a job at most {CPU_RATIO_MAX} times the bare handler's");
     target(scale, &what, cpu <= CPU_RATIO_MAX, &ratio(cpu));
+}
+
+fn show_keyed(database: &str, plain: &[Sample], keyed: &[Sample]) {
+    let mut rows = vec![row(["", "without a key", "with an Idempotency-Key", "ratio"])];
+    for (name, figure) in COMPARED {
+        let (plain, keyed) = (median(plain, figure), median(keyed, figure));
+        rows.push(row([name, &number(plain), &number(keyed), &ratio(keyed / plain)]));
+    }
+    for (name, figure) in BESIDE {
+        let (plain, keyed) = (median(plain, figure), median(keyed, figure));
+        rows.push(row([name, &number(plain), &number(keyed), ""]));
+    }
+    let title = format!("Idempotency-Key on {database}, {CONNECTIONS} connections");
+    table(&title, &rows);
 }
 
 fn show_memory(scale: Scale, gateway: &Memory, both: &Memory) {

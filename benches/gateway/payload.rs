@@ -10,26 +10,29 @@ const USER: Uuid = Uuid::nil();
 /// A whole HTTP/1.1 request, of which only the user's id changes.
 pub(crate) struct Request {
     bytes: Vec<u8>,
-    user_at: usize,
+    /// Where the user's id stands: in the body, and in the key if there is one.
+    user_at: Vec<usize>,
 }
 
 impl Request {
-    /// A request to this path of this authority.
-    pub(crate) fn new(authority: &str, path: &str) -> Self {
+    /// A request to this path of this authority, with an `Idempotency-Key` of its own or without.
+    pub(crate) fn new(authority: &str, path: &str, is_keyed: bool) -> Self {
         let body = payload();
+        let key = if is_keyed { format!("Idempotency-Key: \"{USER}\"\r\n") } else { String::new() };
         let text = format!(
             "POST {path} HTTP/1.1\r\nHost: {authority}\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\n\r\n{body}",
+             {key}Content-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        let user_at = text.find(&USER.to_string()).expect("the user's id");
+        let user_at = text.match_indices(&USER.to_string()).map(|(at, _)| at).collect();
         Self { bytes: text.into_bytes(), user_at }
     }
 
     /// The request for another user.
     pub(crate) fn of_user(&mut self, user: Uuid) -> &[u8] {
-        let place = &mut self.bytes[self.user_at..];
-        user.hyphenated().encode_lower(place);
+        for at in &self.user_at {
+            user.hyphenated().encode_lower(&mut self.bytes[*at..]);
+        }
         &self.bytes
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -14,7 +15,7 @@ use crate::domain::snapshot::WorkerSnapshot;
 use crate::kafka::{Admin, Groups, KafkaFault, KafkaSettings, Producer, Reader};
 use crate::operations::{
     Audit, DeadLetters, Lag, PauseWatch, Pauses, QuarantineDesk, Quarantines, ReplayParts, Replays,
-    Reporter, ResetOffsets, ResetParts, Stats, Statuses, Sweeper, Topics, Workers,
+    Reporter, ResetOffsets, ResetParts, Stats, Statuses, Sweeper, Topics, Waiting, Workers,
 };
 use crate::store::Store;
 
@@ -34,12 +35,16 @@ pub(super) struct Operating<'a> {
     /// Where they run, with the other parts that the gateway and the workers stand on.
     pub(super) tasks: &'a TaskTracker,
     pub(super) stop: &'a CancellationToken,
+    /// Tells that the process is about to stop: who waits is answered.
+    pub(super) stopping: &'a CancellationToken,
     /// Whether this process samples the lag.
     pub(super) watches_lag: bool,
     /// Knows which types are paused.
     pub(super) pauses: &'a PauseWatch,
     /// Knows which keys are quarantined.
     pub(super) quarantines: &'a Quarantines,
+    /// How long keys of requests are known.
+    pub(super) keys_kept: Duration,
     /// Says what this process does now, if it runs jobs.
     pub(super) snapshots: Option<SnapshotSource>,
 }
@@ -52,6 +57,7 @@ pub(super) struct Operated {
     pub(super) audit: Audit,
     pub(super) dead_letters: DeadLetters,
     pub(super) statuses: Statuses,
+    pub(super) waiting: Waiting,
     pub(super) stats: Stats,
     pub(super) topics: Topics,
     pub(super) reset_offsets: ResetOffsets,
@@ -64,6 +70,7 @@ pub(super) struct Operated {
 impl Operating<'_> {
     /// Builds them, and starts what samples the lag, keeps the counters, reports what runs,
     /// looks for pauses and sweeps old rows.
+    #[expect(clippy::too_many_lines, reason = "one part after the other, each on those above it")]
     pub(super) fn start(
         self,
         counters: &Arc<Counters>,
@@ -87,6 +94,14 @@ impl Operating<'_> {
             dead_letters.clone(),
             workers.clone(),
             Arc::clone(self.clock),
+            self.kafka.gives_up_after(),
+        );
+        let waiting = Waiting::new(
+            statuses.clone(),
+            self.store.clone(),
+            groups.clone(),
+            self.tasks.clone(),
+            self.stopping.clone(),
         );
         let lag = Lag::new(
             Arc::clone(self.catalog),
@@ -122,7 +137,8 @@ impl Operating<'_> {
             QuarantineDesk::new(self.store.clone(), audit.clone(), Arc::clone(self.clock));
         let letters_kept = self.catalog.dead_letters().retention;
         let clock = Arc::clone(self.clock);
-        let sweeper = Sweeper::new(self.store.clone(), clock, instance, letters_kept);
+        let sweeper =
+            Sweeper::new(self.store.clone(), clock, instance, letters_kept, self.keys_kept);
         self.tasks.spawn(sweeper.run(self.stop.clone()));
         let topics = Topics::new(
             Arc::clone(self.catalog),
@@ -157,6 +173,7 @@ impl Operating<'_> {
             audit,
             dead_letters,
             statuses,
+            waiting,
             stats,
             topics,
             reset_offsets,

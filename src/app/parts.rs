@@ -21,8 +21,8 @@ use crate::gateway::{Metrics, Readiness, Services, UseCases};
 use crate::kafka::{Groups, KafkaSettings, Producer, Reader};
 use crate::mail::{MailSettings, MailTransport, Mailer};
 use crate::operations::{
-    AttemptLog, Enqueue, Indexer, PauseWatch, Quarantines, ReplayDesk, ReplayLetter, Schedule,
-    Sender, Undertaker,
+    AttemptLog, Enqueue, Idempotency, Indexer, PauseWatch, Quarantines, ReplayDesk, ReplayLetter,
+    Schedule, Sender, Undertaker,
 };
 use crate::outbound::{Client, ClientSettings, Dns, Guard, Reach};
 use crate::store::Store;
@@ -231,6 +231,7 @@ impl Parts {
         settings: &Settings,
         tracker: &TaskTracker,
         stop: &CancellationToken,
+        stopping: &Stop,
     ) -> anyhow::Result<Operated> {
         let operating = Operating {
             kafka: &self.kafka,
@@ -247,9 +248,11 @@ impl Parts {
                 .collect(),
             tasks: tracker,
             stop,
+            stopping: stopping.token(),
             watches_lag: settings.role.serves_api(),
             pauses: &self.pauses,
             quarantines: &self.quarantines,
+            keys_kept: settings.idempotency_keys_kept,
             snapshots: settings.role.runs_jobs().then(|| self.snapshots(settings)),
         };
         Ok(operating.start(&self.counters, &self.instance)?)
@@ -278,7 +281,7 @@ impl Parts {
         &self,
         settings: &Settings,
         operated: Operated,
-        tracker: &TaskTracker,
+        (tracker, base_stop): (&TaskTracker, &CancellationToken),
         stop: &Stop,
     ) -> Services {
         let enqueue = Enqueue::new(
@@ -288,12 +291,21 @@ impl Parts {
             &settings.producer,
             Arc::clone(&self.counters),
         );
+        let idempotency = Idempotency::start(
+            self.store.clone(),
+            Arc::clone(&self.ids),
+            Arc::clone(&self.clock),
+            settings.idempotency_keys_kept,
+            tracker,
+            base_stop,
+        );
         let (producer, stop) = (self.producer.clone(), stop.clone());
         let verifier = self.verifier.clone();
         let knows_callers = move || verifier.as_ref().is_none_or(|verifier| verifier.is_ready());
         Services::new(UseCases {
             catalog: Arc::clone(&self.catalog),
             enqueue,
+            idempotency,
             schedule: self.schedule.clone(),
             replay_letter: ReplayLetter::new(
                 operated.dead_letters.clone(),
@@ -303,6 +315,7 @@ impl Parts {
             ),
             dead_letters: operated.dead_letters,
             statuses: operated.statuses,
+            waiting: operated.waiting,
             lag: operated.stats.lag().clone(),
             stats: operated.stats,
             topics: operated.topics,

@@ -1,6 +1,5 @@
 //! Run the service: start the parts from the bottom up, stop them from the top down.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -99,13 +98,13 @@ async fn run(
     } else {
         None
     };
-    let operated = parts.operating(settings, &base_tasks, &base_stop)?;
+    let operated = parts.operating(settings, &base_tasks, &base_stop, stop)?;
     let router = if settings.role.serves_api() {
         base_tasks.spawn(parts.indexer().run(base_stop.clone()));
         if let Some(verifier) = &parts.verifier {
             verifier.start(&base_tasks, &base_stop);
         }
-        let services = parts.services(settings, operated, &base_tasks, stop);
+        let services = parts.services(settings, operated, (&base_tasks, &base_stop), stop);
         gateway::router(services, parts.verifier.clone(), settings.door.rate_limit)
     } else {
         let (pool, stop) = (pool.clone(), stop.clone());

@@ -1,7 +1,9 @@
 //! The command line and the environment.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -127,6 +129,12 @@ pub(super) struct Settings {
     /// Whether missing topics are made at the start.
     #[arg(long, env = "JOBGATE_CREATE_TOPICS", default_value = "missing")]
     pub(super) create_topics: CreateTopics,
+
+    /// How long an `Idempotency-Key` is known, for example `24h`; a minute to 30 days. The same on
+    /// every gateway.
+    #[arg(long, env = "JOBGATE_IDEMPOTENCY_KEYS_KEPT", default_value = "24h",
+        value_parser = keys_kept)]
+    pub(super) idempotency_keys_kept: Duration,
 
     /// The topic of the dead letters.
     #[arg(long, env = "JOBGATE_DLQ_TOPIC", default_value = "waitlist.dlq")]
@@ -337,6 +345,15 @@ pub(super) enum CreateTopics {
     Never,
 }
 
+/// Longer than an attempt takes at the least, and no longer than the built-in catalog's topics of
+/// jobs keep the records that answers name.
+const KEYS_KEPT: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(30 * 24);
+
+fn keys_kept(text: &str) -> Result<Duration, String> {
+    let kept = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if KEYS_KEPT.contains(&kept) { Ok(kept) } else { Err("must be 1m to 30days".to_owned()) }
+}
+
 /// Never with the text itself, which may be a password.
 const NOT_A_PROPERTY: &str = "must be NAME=VALUE, for example security.protocol=sasl_ssl";
 
@@ -398,6 +415,18 @@ mod tests {
         as_role("worker", "0.0.0.0:8088").unwrap();
         as_role("gateway", "127.0.0.1:8088").unwrap();
         assert!(as_role("gateway", "0.0.0.0:8088").is_err(), "only health may be served anywhere");
+    }
+
+    #[test]
+    fn keys_are_kept_for_a_minute_to_a_month() {
+        let of = |text| Settings::try_parse_from(["jobgate", "--idempotency-keys-kept", text]);
+        let kept = |text| of(text).ok().map(|settings| settings.idempotency_keys_kept);
+        assert_eq!(settings(&[]).idempotency_keys_kept, Duration::from_hours(24));
+        assert_eq!(kept("60s"), Some(Duration::from_mins(1)));
+        assert_eq!(kept("30days"), Some(Duration::from_hours(720)));
+        for text in ["59s", "31days", "24", "ever"] {
+            assert_eq!(kept(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -33,6 +33,11 @@ impl Stop {
         self.begun.cancelled().await;
     }
 
+    /// Is cancelled when it begins.
+    pub(super) fn token(&self) -> &CancellationToken {
+        &self.begun
+    }
+
     /// What is left of its time; all of it for a process that ends without a stop.
     pub(super) fn left(&self) -> Duration {
         let begun_at = *self.begun_at.get_or_init(Instant::now);

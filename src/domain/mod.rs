@@ -16,6 +16,7 @@ pub mod fair_share;
 pub mod fault;
 pub mod handler;
 pub mod id;
+pub mod idempotency;
 pub mod json;
 pub mod key;
 pub mod lag_status;

@@ -28,6 +28,18 @@ pub enum JobState {
 }
 
 impl JobState {
+    /// Whether nothing more becomes of it by itself.
+    pub fn is_over(self) -> bool {
+        match self {
+            Self::Succeeded
+            | Self::DeadLettered
+            | Self::Skipped
+            | Self::Expired
+            | Self::Cancelled => true,
+            Self::Scheduled | Self::Parked | Self::Queued | Self::Running | Self::Retrying => false,
+        }
+    }
+
     /// The word on the wire.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -30,8 +30,8 @@ use axum::extract::FromRef;
 
 use crate::domain::catalog::Catalog;
 use crate::operations::{
-    Audit, DeadLetters, Enqueue, Lag, Pauses, QuarantineDesk, ReplayLetter, Replays, ResetOffsets,
-    Schedule, Stats, Statuses, Topics, Workers,
+    Audit, DeadLetters, Enqueue, Idempotency, Lag, Pauses, QuarantineDesk, ReplayLetter, Replays,
+    ResetOffsets, Schedule, Stats, Statuses, Topics, Waiting, Workers,
 };
 
 pub use door::{CONNECTIONS_MAX, Certificate, CertificateError, Door};
@@ -65,6 +65,8 @@ pub struct UseCases {
     pub catalog: Arc<Catalog>,
     /// Enqueue and publish.
     pub enqueue: Enqueue,
+    /// Do what was asked for under a key once.
+    pub idempotency: Idempotency,
     /// Put jobs off.
     pub schedule: Schedule,
     /// List, read and discard dead letters.
@@ -75,6 +77,8 @@ pub struct UseCases {
     pub replays: Replays,
     /// What became of a job.
     pub statuses: Statuses,
+    /// Wait for the end of a job.
+    pub waiting: Waiting,
     /// How far the groups are behind.
     pub lag: Lag,
     /// What is counted.

@@ -1,5 +1,7 @@
 //! How every client of the cluster is configured.
 
+use std::time::Duration;
+
 use rdkafka::ClientConfig;
 use thiserror::Error;
 
@@ -59,6 +61,10 @@ const RESERVED: [(&str, &str); 21] = [
     ("test.mock.num.brokers", "records would be kept by no broker"),
 ];
 
+/// How long librdkafka tries to deliver a record, milliseconds. Longer than any HTTP deadline, so
+/// that a broker's restart costs no record; a short time would make more unknown outcomes.
+pub(super) const DELIVERY_TIMEOUT: (&str, u64) = ("message.timeout.ms", 30_000);
+
 /// Other names of properties that jobgate sets itself: librdkafka takes either, and of two
 /// values under two names it is not said which one wins.
 const ALIASES: [(&str, &str); 3] = [
@@ -76,6 +82,19 @@ impl KafkaSettings {
             }
         }
         Ok(())
+    }
+
+    /// How long the producer tries to write a record; what it has not written by then it gives up.
+    pub fn gives_up_after(&self) -> Duration {
+        let of_user = self.properties.iter().rev().find_map(|(name, value)| {
+            let is_it = name == DELIVERY_TIMEOUT.0 || name == "delivery.timeout.ms";
+            is_it.then(|| value.parse().ok()).flatten()
+        });
+        match of_user.unwrap_or(DELIVERY_TIMEOUT.1) {
+            // librdkafka's word for never.
+            0 => Duration::MAX,
+            ms => Duration::from_millis(ms),
+        }
     }
 
     /// The configuration of a client: what every client starts from, then the settings of its
@@ -104,6 +123,18 @@ impl KafkaSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_is_tried_for_as_long_as_the_user_says() {
+        let of = |name: &str, value: &str| {
+            let properties = vec![(name.to_owned(), value.to_owned())];
+            KafkaSettings { brokers: String::new(), properties }.gives_up_after()
+        };
+        assert_eq!(of("linger.ms", "5"), Duration::from_secs(30));
+        assert_eq!(of("message.timeout.ms", "7000"), Duration::from_secs(7));
+        assert_eq!(of("delivery.timeout.ms", "8000"), Duration::from_secs(8));
+        assert_eq!(of("message.timeout.ms", "0"), Duration::MAX, "for ever");
+    }
 
     fn settings(name: &str) -> KafkaSettings {
         KafkaSettings {

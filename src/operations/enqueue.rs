@@ -92,6 +92,20 @@ impl Enqueue {
         accepted: Accepted,
         producer: Option<&str>,
     ) -> Result<Receipt, EnqueueError> {
+        let id = self.ids.next(self.clock.now_ms());
+        let written = self.enqueue_as(id, record_type, accepted, producer);
+        let answer = tokio::time::timeout(ANSWER_DEADLINE, written).await;
+        answer.unwrap_or(Err(EnqueueError::OutcomeUnknown { id }))
+    }
+
+    /// The same under this id, a `UUIDv7`, waiting for as long as the producer tries.
+    pub async fn enqueue_as(
+        &self,
+        id: Uuid,
+        record_type: &RecordType,
+        accepted: Accepted,
+        producer: Option<&str>,
+    ) -> Result<Receipt, EnqueueError> {
         let counters = self.counters.of(&record_type.name).cloned().unwrap_or_default();
         if self.producer.is_away() {
             TypeCounters::count(&counters.enqueue_errors);
@@ -105,7 +119,6 @@ impl Enqueue {
         let Accepted { payload, key, value } = accepted;
         // Read, it may be many times as large as its text: not while Kafka is waited for.
         drop(payload);
-        let id = self.ids.next(self.clock.now_ms());
         // The id's own time: the source may run ahead of the clock to keep its order.
         let produced_at_ms = time_of(id).unwrap_or_else(|| self.clock.now_ms());
         let record = OutgoingRecord {
@@ -126,11 +139,9 @@ impl Enqueue {
                 TypeCounters::count(&counters.enqueue_errors);
             }
         };
-        let delivery = self.producer.hand_over(record, told);
-        match tokio::time::timeout(ANSWER_DEADLINE, delivery).await {
-            Ok(Ok(place)) => Ok(Receipt::new(id, &record_type.name, place, &key, produced_at_ms)),
-            Ok(Err(error)) => Err(EnqueueError::from_produce(error, id)),
-            Err(_) => Err(EnqueueError::OutcomeUnknown { id }),
+        match self.producer.hand_over(record, told).await {
+            Ok(place) => Ok(Receipt::new(id, &record_type.name, place, &key, produced_at_ms)),
+            Err(error) => Err(EnqueueError::from_produce(error, id)),
         }
     }
 
@@ -153,6 +164,11 @@ impl Enqueue {
 }
 
 impl EnqueueError {
+    /// Whether the record may have been written all the same.
+    pub fn may_be_done(&self) -> bool {
+        matches!(self, Self::OutcomeUnknown { .. })
+    }
+
     pub(super) fn from_produce(error: ProduceError, id: Uuid) -> Self {
         match error {
             ProduceError::Away => Self::Away,

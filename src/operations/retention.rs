@@ -47,14 +47,22 @@ pub struct Sweeper {
     instance: String,
     /// How long what was done with dead letters is kept.
     resolutions: Duration,
+    /// How long keys of requests are known.
+    keys: Duration,
 }
 
 impl Sweeper {
-    /// A sweeper that holds the lease under this instance's name; dead letters are kept for so
-    /// long.
-    pub fn new(store: Store, clock: SharedClock, instance: &str, letters: Duration) -> Self {
+    /// A sweeper that holds the lease under this instance's name; dead letters, and keys of
+    /// requests, are kept for so long.
+    pub fn new(
+        store: Store,
+        clock: SharedClock,
+        instance: &str,
+        letters: Duration,
+        keys: Duration,
+    ) -> Self {
         let resolutions = letters.saturating_add(RESOLUTIONS_MARGIN);
-        Self { store, clock, instance: instance.to_owned(), resolutions }
+        Self { store, clock, instance: instance.to_owned(), resolutions, keys }
     }
 
     /// Sweeps now and then once an hour, until stopped.
@@ -89,6 +97,7 @@ impl Sweeper {
         self.exhaust(SCHEDULE, |before_ms| store.sweep_schedule(before_ms)).await?;
         let deliveries = |before_ms| store.sweep_webhook_deliveries(before_ms);
         self.exhaust(WEBHOOK_DELIVERIES, deliveries).await?;
+        self.exhaust(self.keys, |before_ms| store.sweep_keys(before_ms)).await?;
         self.exhaust(CLAIMS, |before_ms| store.sweep_claims(before_ms)).await
     }
 
@@ -117,17 +126,18 @@ mod tests {
 
     use super::*;
     use crate::domain::clock::ManualClock;
+    use crate::domain::id::IdSource;
     use crate::domain::receipt::Place;
     use crate::domain::record::Headers;
     use crate::domain::scheduled::ScheduledRecord;
-    use crate::store::Database;
+    use crate::store::{Database, KeyScope, KeyTimes, Reservation, Reserved};
 
     #[tokio::test]
     async fn each_kind_is_kept_for_as_long_as_it_is_said() {
         let dir = tempfile::tempdir().unwrap();
         let store = Database::Sqlite(dir.path().join("t.db")).open().await.unwrap();
         let clock = Arc::new(ManualClock::at_ms(0));
-        let sweeper = Sweeper::new(store.clone(), clock.clone(), "a", DAY * 365);
+        let sweeper = Sweeper::new(store.clone(), clock.clone(), "a", DAY * 365, DAY);
         let id = Uuid::from_u128(1);
         let letter = Place { topic: "waitlist.dlq".into(), partition: 0, offset: 0 };
         store.discard(&letter, id, "a test", 0, 0).await.unwrap();
@@ -177,7 +187,7 @@ mod tests {
         let store = Database::Sqlite(dir.path().join("t.db")).open().await.unwrap();
         let clock = Arc::new(ManualClock::at_ms(1_000 * 86_400_000));
         let now_ms = 1_000 * 86_400_000;
-        let sweeper = Sweeper::new(store.clone(), clock, "a", DAY * 365);
+        let sweeper = Sweeper::new(store.clone(), clock, "a", DAY * 365, DAY);
         assert!(store.lease(LEASE, "b", now_ms, LEASE_TERM).await.unwrap());
         store.claim("g", Uuid::from_u128(1), 0).await.unwrap();
         sweeper.sweep().await.unwrap();
@@ -185,5 +195,24 @@ mod tests {
         store.release(LEASE, "b").await.unwrap();
         sweeper.sweep().await.unwrap();
         assert!(!store.is_claimed("g", Uuid::from_u128(1)).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn keys_of_requests_are_kept_for_as_long_as_is_set() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Database::Sqlite(dir.path().join("t.db")).open().await.unwrap();
+        let attempt = IdSource::new().next(0);
+        let scope = KeyScope { caller: "a".into(), type_name: "t".into(), key: "k".into() };
+        let wish = [Reservation { scope, fingerprint: "f".into(), attempt }];
+        let times = KeyTimes { now_ms: 0, held_until_ms: i64::MAX, forgotten_ms: -1 };
+        let reserve = async || store.write_keys(&[], &wish, times).await.unwrap().remove(0);
+        assert_eq!(reserve().await, Reserved::Yours(attempt));
+        let clock = Arc::new(ManualClock::at_ms(86_400_000));
+        let sweeper = Sweeper::new(store.clone(), clock.clone(), "a", DAY * 365, DAY);
+        sweeper.sweep().await.unwrap();
+        assert_eq!(reserve().await, Reserved::InFlight);
+        clock.advance_ms(1);
+        sweeper.sweep().await.unwrap();
+        assert_eq!(reserve().await, Reserved::Yours(attempt));
     }
 }

@@ -1,6 +1,7 @@
 //! What became of a job: from its group's commit, the dead letters, the schedule, the record
 //! itself and what the workers say of themselves. Nothing is written per job that is sent at once.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use uuid::Uuid;
 use super::dead_letters::{DeadLetters, LetterError};
 use super::workers::Workers;
 use crate::domain::catalog::{Catalog, RecordType};
-use crate::domain::clock::{SharedClock, parse_rfc3339};
+use crate::domain::clock::{SharedClock, millis, parse_rfc3339};
 use crate::domain::dispatch::PartitionId;
 use crate::domain::id::time_of;
 use crate::domain::offset_map::DoneRanges;
@@ -18,7 +19,9 @@ use crate::domain::receipt::Place;
 use crate::domain::record::{Record, header};
 use crate::domain::scheduled::Stage;
 use crate::domain::snapshot::{LastError, Now, WorkerSnapshot};
-use crate::domain::status::{Above, Evidence, JobState, is_reset_over, last_way_back_ms};
+use crate::domain::status::{
+    Above, Evidence, JobState, OffsetReset, is_reset_over, last_way_back_ms,
+};
 use crate::kafka::{Groups, KafkaFault, Reader, Searched, Span, Step};
 use crate::store::{IndexedLetter, Resolution, ScheduledRow, Store, StoreError};
 
@@ -31,9 +34,12 @@ pub const SEARCH_RECORDS_MAX: usize = 10_000;
 const SEARCH_TIME: Duration = Duration::from_secs(2);
 /// A record may bear a time that is a little before that of its id, made by another clock.
 const SEARCH_BEFORE_MS: i64 = 1_000;
-/// Behind a record that is this much younger than the id, the id is not to be expected: the
-/// producer gives a record up after half of it.
+/// Behind a record that is this much younger than the id, the id is not to be expected: twice as
+/// long as the producer tries, and this at the least.
 const SEARCH_BEHIND_MS: i64 = 60_000;
+/// What a record may need beside the time that the producer tries: until it is handed over, and
+/// until it can be read.
+const SETTLED_WITHIN: Duration = Duration::from_secs(1);
 
 /// How many retries of a record are followed, each a record of its own: more than any retry
 /// policy has attempts.
@@ -55,6 +61,10 @@ pub enum StatusError {
     /// No record of this id is in any topic of the catalog.
     #[error("there is no record with the id {0}")]
     UnknownId(Uuid),
+    /// The same, and the producer may be trying to write one until this time, milliseconds since
+    /// the epoch; none where it tries for ever.
+    #[error("there is no record with the id {0} yet")]
+    NotYet(Uuid, Option<i64>),
     /// The id carries no time, so there is nowhere to look.
     #[error("the id {0} is not a UUIDv7")]
     NoTime(Uuid),
@@ -76,7 +86,7 @@ pub enum StatusError {
 }
 
 /// What became of a job.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct JobStatus {
     /// Its id; none where retention has taken the record and no letter tells.
     pub id: Option<Uuid>,
@@ -110,6 +120,55 @@ pub struct JobStatus {
     pub letter: Option<(IndexedLetter, Option<Resolution>)>,
 }
 
+/// A record that its group's commit has passed, or calls done.
+#[derive(Debug)]
+pub(super) struct PassedRecord {
+    pub(super) id: PartitionId,
+    pub(super) offset: i64,
+    /// Whether the commit itself is behind it.
+    pub(super) is_below: bool,
+}
+
+/// How a job has ended.
+#[derive(Debug)]
+pub(super) struct JobEnd {
+    state: JobState,
+    letter: Option<(IndexedLetter, Option<Resolution>)>,
+}
+
+impl JobStatus {
+    /// The status of a job whose record has just been acknowledged.
+    pub fn queued(
+        record_type: &RecordType,
+        id: Uuid,
+        (partition, offset): (i32, i64),
+        key: String,
+        produced_at_ms: Option<i64>,
+    ) -> Self {
+        let topic: Arc<str> = record_type.topic.name.as_str().into();
+        let place = Place { topic, partition, offset };
+        let status = describe(record_type, place, JobState::Queued, None, None);
+        Self { id: Some(id), key: Some(key), produced_at_ms, ..status }
+    }
+
+    /// Whether nothing more becomes of it by itself.
+    pub(super) fn is_over(&self) -> bool {
+        self.state.is_over()
+    }
+
+    /// The same job at its end.
+    pub(super) fn ended(self, JobEnd { state, letter }: JobEnd) -> Self {
+        let attempts = letter.as_ref().map(|(letter, _)| letter.attempts);
+        Self { state, attempts, letter, ..self.without_attempt() }
+    }
+
+    /// The same job, with nothing said of an attempt.
+    fn without_attempt(self) -> Self {
+        let (started_at_ms, next_attempt_at_ms) = (None, None);
+        Self { attempts: None, started_at_ms, next_attempt_at_ms, last_error: None, ..self }
+    }
+}
+
 /// Tells what became of jobs. Cheap to clone.
 #[derive(Clone)]
 pub struct Statuses {
@@ -120,10 +179,13 @@ pub struct Statuses {
     letters: DeadLetters,
     workers: Workers,
     clock: SharedClock,
+    /// How long the producer tries to write a record.
+    gives_up_after: Duration,
 }
 
 impl Statuses {
-    /// The use case, on these parts.
+    /// The use case, on these parts; the producer tries to write a record for so long.
+    #[expect(clippy::too_many_arguments, reason = "all that a status is worked out from")]
     pub fn new(
         catalog: Arc<Catalog>,
         store: Store,
@@ -132,8 +194,31 @@ impl Statuses {
         letters: DeadLetters,
         workers: Workers,
         clock: SharedClock,
+        gives_up_after: Duration,
     ) -> Self {
-        Self { catalog, store, reader, groups, letters, workers, clock }
+        Self { catalog, store, reader, groups, letters, workers, clock, gives_up_after }
+    }
+
+    /// What is to be said of an id that no record has: it may come yet, while the producer tries.
+    pub fn not_there(&self, id: Uuid) -> StatusError {
+        let Some(time_ms) = time_of(id) else { return StatusError::UnknownId(id) };
+        if self.gives_up_after == Duration::MAX {
+            return StatusError::NotYet(id, None);
+        }
+        let within = self.gives_up_after.saturating_add(SETTLED_WITHIN);
+        let until_ms = time_ms.saturating_add(millis(within));
+        let now_ms = self.clock.now_ms();
+        // An id of the future is nobody's.
+        if (time_ms - SEARCH_BEHIND_MS..until_ms).contains(&now_ms) {
+            StatusError::NotYet(id, Some(until_ms))
+        } else {
+            StatusError::UnknownId(id)
+        }
+    }
+
+    /// The type of a job.
+    pub(super) fn type_of(&self, status: &JobStatus) -> Option<Arc<RecordType>> {
+        self.catalog.by_name(&status.type_name).cloned()
     }
 
     /// What became of the record at this place.
@@ -159,18 +244,101 @@ impl Statuses {
             if let Some(row) = row {
                 return self.of_scheduled(row).await;
             }
+            if let Some(found) = self.keyed(id).await? {
+                return Ok(found);
+            }
             let record = self.search(id).await?;
             let Place { topic, partition, offset } = record.place;
-            let record_type = self.catalog.by_topic(&topic).ok_or(StatusError::UnknownId(id))?;
+            let record_type = self.catalog.by_topic(&topic).ok_or_else(|| self.not_there(id))?;
             self.follow(record_type, partition, offset).await
         };
         tokio::time::timeout(DEADLINE, found).await.map_err(|_| StatusError::TimedOut)?
+    }
+
+    /// A job that was sent under an `Idempotency-Key`: its answer says where it is. Its record may
+    /// be younger than its id by hours, where it was sent again.
+    async fn keyed(&self, id: Uuid) -> Result<Option<JobStatus>, StatusError> {
+        let place = self.store.place_of_keyed(id).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "an id is not looked up among those of keys");
+            None
+        });
+        let Some((type_name, partition, offset)) = place else { return Ok(None) };
+        let Some(record_type) = self.catalog.by_name(&type_name) else { return Ok(None) };
+        let status = match self.follow(record_type, partition, offset).await {
+            Err(StatusError::NotFound { .. }) => return Ok(None),
+            status => status?,
+        };
+        // A topic that was made anew has other records at the same places.
+        Ok(Some(status).filter(|status| status.id.is_none_or(|found| found == id)))
     }
 
     /// What became of a job that was put off; of one that was sent, the state of its record.
     pub async fn scheduled(&self, row: ScheduledRow) -> Result<JobState, StatusError> {
         let status = tokio::time::timeout(DEADLINE, self.of_scheduled(row)).await;
         Ok(status.map_err(|_| StatusError::TimedOut)??.state)
+    }
+
+    /// How the jobs of these records have ended, whose group has passed them by commits that were
+    /// read before this is asked, and whose records are known to be for the group. One question
+    /// to the index for all, and none to Kafka for each. None of one that is put off, or parked:
+    /// it takes a look of its own.
+    pub(super) async fn ends(
+        &self,
+        group: &str,
+        passed: &[PassedRecord],
+    ) -> Result<Vec<Option<JobEnd>>, StatusError> {
+        let ask = || async {
+            let mut resets: HashMap<&PartitionId, Vec<OffsetReset>> = HashMap::new();
+            let mut ends = Vec::with_capacity(passed.len());
+            for PassedRecord { id, offset, is_below } in passed {
+                let (partition, offset) = (id.partition, *offset);
+                let place = Place { topic: Arc::clone(&id.topic), partition, offset };
+                if self.store.retry_of(group, &place).await?.is_some() {
+                    ends.push(None);
+                    continue;
+                }
+                if !resets.contains_key(id) {
+                    resets.insert(id, self.store.resets(group, &id.topic, partition).await?);
+                }
+                let resets = resets.get(id).map(Vec::as_slice).unwrap_or_default();
+                let way_back_ms = last_way_back_ms(offset, resets).unwrap_or(i64::MIN);
+                let letter = self.letter(&place, group, None).await?;
+                let letter = letter.filter(|(letter, _)| letter.failed_at_ms >= way_back_ms);
+                let evidence = Evidence {
+                    offset,
+                    commit: is_below.then_some(offset + 1),
+                    above: Some(Above::Done),
+                    low: 0,
+                    has_letter: letter.is_some(),
+                    is_reset_over: is_reset_over(offset, resets),
+                    is_for_group: true,
+                };
+                ends.push(Some(JobEnd { state: evidence.state(), letter }));
+            }
+            Ok(ends)
+        };
+        Ok(self.letters.ask_index(ask).await?)
+    }
+
+    /// The status of a job that its group had not passed a moment ago, by what the workers say.
+    pub(super) async fn unfinished(&self, known: JobStatus) -> JobStatus {
+        let (Some(record_type), Some(place)) = (self.type_of(&known), known.place.clone()) else {
+            return known;
+        };
+        let workers = match self.workers.alive().await {
+            Ok(workers) => workers,
+            Err(error) => {
+                tracing::debug!(%error, "what the workers do is not known");
+                return known;
+            }
+        };
+        let now = in_hand(&workers, &record_type, &place, known.id);
+        let state = match now {
+            Some(Now::Running(_)) => JobState::Running,
+            Some(Now::Retrying(_)) => JobState::Retrying,
+            None => JobState::Queued,
+        };
+        with_attempt(JobStatus { state, ..known.without_attempt() }, now)
     }
 
     async fn of_scheduled(&self, row: ScheduledRow) -> Result<JobStatus, StatusError> {
@@ -279,7 +447,8 @@ impl Statuses {
         let resets = self.store.resets(group, &topic.name, partition).await?;
         let way_back_ms = last_way_back_ms(offset, &resets).unwrap_or(i64::MIN);
         let letter = letter.filter(|(letter, _)| letter.failed_at_ms >= way_back_ms);
-        let now = in_hand(&workers, record_type, &place, record.as_ref());
+        let id_of_record = record.as_ref().map(Record::message_id);
+        let now = in_hand(&workers, record_type, &place, id_of_record);
         let is_done = commit
             .as_ref()
             .is_some_and(|commit| DoneRanges::decode(commit.offset, &commit.note).contains(offset));
@@ -342,6 +511,7 @@ impl Statuses {
     async fn search(&self, id: Uuid) -> Result<Record, StatusError> {
         let time_ms = time_of(id).filter(|_| id.get_version_num() == 7);
         let time_ms = time_ms.ok_or(StatusError::NoTime(id))?;
+        let behind_ms = millis(self.gives_up_after.saturating_mul(2)).max(SEARCH_BEHIND_MS);
         if time_ms > self.clock.now_ms() + SEARCH_BEHIND_MS {
             return Err(StatusError::UnknownId(id));
         }
@@ -362,7 +532,7 @@ impl Statuses {
         let look = move |record: &Record| {
             if record.message_id() == id {
                 Step::Found
-            } else if record.timestamp_ms.is_some_and(|at| at > time_ms + SEARCH_BEHIND_MS) {
+            } else if record.timestamp_ms.is_some_and(|at| at.saturating_sub(time_ms) > behind_ms) {
                 Step::Enough
             } else {
                 Step::Next
@@ -370,7 +540,7 @@ impl Statuses {
         };
         match self.reader.search(spans, SEARCH_RECORDS_MAX, SEARCH_TIME, look).await? {
             Searched::Found(record) => Ok(*record),
-            Searched::Nothing => Err(StatusError::UnknownId(id)),
+            Searched::Nothing => Err(self.not_there(id)),
             Searched::Cut => Err(StatusError::SearchCut(id)),
             Searched::TimedOut => Err(StatusError::TimedOut),
         }
@@ -414,11 +584,11 @@ fn in_hand<'a>(
     workers: &'a [WorkerSnapshot],
     record_type: &RecordType,
     place: &Place,
-    record: Option<&Record>,
+    id: Option<Uuid>,
 ) -> Option<Now<'a>> {
     let RecordType { group, name, .. } = record_type;
     // A topic that was made anew has other records at the same places.
-    let is_its = |now: &Now<'_>| record.is_none_or(|record| record.message_id() == now.job().id);
+    let is_its = |now: &Now<'_>| id.is_none_or(|id| id == now.job().id);
     workers
         .iter()
         .filter_map(|worker| {

@@ -14,7 +14,7 @@ mod cursor;
 mod database;
 mod dead_letters;
 mod effect;
-
+mod idempotency;
 mod instance_counters;
 mod leases;
 mod limited;
@@ -40,6 +40,7 @@ pub use dead_letters::{
     Cursor, IndexMoved, IndexProgress, IndexedLetter, LetterFilter, LetterState,
 };
 pub use effect::Effect;
+pub use idempotency::{AnsweredRequest, KeptAnswer, KeyScope, KeyTimes, Reservation, Reserved};
 pub use instance_counters::{InstanceRow, PAST};
 pub use quarantines::{Changed, HeldBy, ParkEnd, ParkedBy, QuarantineRow};
 pub use replays::{ReplayFailure, ReplayProgress, ReplayRow};

@@ -118,6 +118,17 @@ impl Store {
         .await
     }
 
+    /// Forgets keys of requests from before this time. Returns whether there may be more.
+    pub async fn sweep_keys(&self, before_ms: i64) -> Result<bool, StoreError> {
+        self.sweep(
+            "DELETE FROM idempotency_keys WHERE (caller, type_name, idempotency_key) IN
+                 (SELECT caller, type_name, idempotency_key FROM idempotency_keys
+                  WHERE created_at_ms < $1 LIMIT $2)",
+            before_ms,
+        )
+        .await
+    }
+
     async fn sweep(&self, sql: &'static str, before_ms: i64) -> Result<bool, StoreError> {
         let done = sqlx::query(sql).bind(before_ms).bind(ROWS_MAX).execute(&self.writer).await?;
         Ok(done.rows_affected() >= ROWS_MAX.unsigned_abs())

@@ -17,6 +17,7 @@ mod postgres;
 mod client_gone;
 mod cluster;
 mod done_above;
+mod idempotency;
 mod kafka_away;
 mod kills;
 mod ledger;

@@ -3,6 +3,8 @@
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -12,6 +14,7 @@ use super::super::access::Held;
 use super::super::problem::Problem;
 use super::later::{record_url, status_url};
 use super::list_workers::LastErrorBody;
+use super::prefer::{PreferHeader, Wait};
 use super::produce::unknown_type;
 use crate::domain::clock::rfc3339;
 use crate::operations::{JobStatus, StatusError};
@@ -136,6 +139,7 @@ impl From<JobStatus> for JobStatusBody {
         ("type" = String, Path, description = "The type of the job or event"),
         ("partition" = i32, Path, description = "The partition, from the receipt"),
         ("offset" = i64, Path, description = "The offset, from the receipt"),
+        PreferHeader,
     ),
     responses(
         (status = 200, description = "What became of it", body = JobStatusBody),
@@ -147,15 +151,22 @@ pub(in super::super) async fn get_job_status(
     State(services): State<Services>,
     held: Held,
     place: Result<Path<(String, i32, i64)>, PathRejection>,
-) -> Result<Json<JobStatusBody>, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let Path((name, partition, offset)) = place.map_err(|_| {
         Problem::not_found("no-such-record", "Partition and offset must be whole numbers")
     })?;
     let record_type = services.catalog.by_name(&name).ok_or_else(|| unknown_type(&name))?;
-    let status = services.statuses.get(record_type, partition, offset).await?;
+    let wait = Wait::begin(&services, &headers);
+    let status = wait.look(services.statuses.get(record_type, partition, offset)).await?;
     let not_there =
         |status: JobStatus| StatusError::NotFound { topic: status.topic, partition, offset };
-    Ok(Json(shown_to(&held, status, not_there)?.into()))
+    let status = shown_to(&held, status, not_there)?;
+    let status = match wait.turn() {
+        Some(turn) => turn.of_record(record_type, status).await?,
+        None => status,
+    };
+    Ok(wait.answer(Json(JobStatusBody::from(status))))
 }
 
 /// Find a job by its id
@@ -164,14 +175,17 @@ pub(in super::super) async fn get_job_status(
 /// any other is found by the time inside the `UUIDv7`, in every topic, without an index: at most
 /// 10,000 records of each partition are read, for at most 2 s. It finds the record that had the
 /// id first, not its replays.
+///
+/// This is what tells after a 504. A record that comes late is found as soon as it is there. For as
+/// long as jobgate may be trying to write it, a 404 says until when; a 404 after that is certain.
 #[utoipa::path(
     get,
     path = "/jobs/by-id/{id}",
     tag = "producing",
-    params(("id" = String, Path, description = "The id in the receipt")),
+    params(("id" = String, Path, description = "The id in the receipt"), PreferHeader),
     responses(
         (status = 200, description = "What became of it", body = JobStatusBody),
-        (status = 404, description = "No record has this id, or it carries no time", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No record has this id (yet: the problem says until when it may still come), or it carries no time", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "It is not among the records that are searched, and there are more: ask by its place", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The search took too long, or Kafka, the database or the index cannot answer", body = Problem, content_type = "application/problem+json"),
     )
@@ -180,12 +194,19 @@ pub(in super::super) async fn find_job(
     State(services): State<Services>,
     held: Held,
     Path(id): Path<String>,
-) -> Result<Json<JobStatusBody>, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let id = Uuid::parse_str(&id)
         .map_err(|_| Problem::not_found("unknown-id", "An id is a UUID, as the receipt has it"))?;
-    let status = services.statuses.find(id).await?;
-    let not_there = |_| StatusError::UnknownId(id);
-    Ok(Json(shown_to(&held, status, not_there)?.into()))
+    let wait = Wait::begin(&services, &headers);
+    let status = wait.look(services.statuses.find(id)).await?;
+    let not_there = |_| services.statuses.not_there(id);
+    let status = shown_to(&held, status, not_there)?;
+    let status = match wait.turn() {
+        Some(turn) => turn.of_found(id, status).await?,
+        None => status,
+    };
+    Ok(wait.answer(Json(JobStatusBody::from(status))))
 }
 
 /// A caller sees what it has sent itself, and an operator everything, of the types that its token

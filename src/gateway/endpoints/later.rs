@@ -66,10 +66,10 @@ fn time(text: &str) -> Result<i64, Problem> {
 }
 
 /// Proof that the database has the job, and when it will be sent.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(in super::super) struct ScheduledReceiptBody {
     /// The `message_id` that its record will have.
-    id: Uuid,
+    pub(super) id: Uuid,
     /// The type.
     #[serde(rename = "type")]
     #[schema(example = "email.verification")]

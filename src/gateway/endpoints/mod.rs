@@ -32,9 +32,11 @@ pub(super) mod validate_payload;
 pub(super) mod later;
 
 mod edge;
+mod keyed;
 mod letter;
 mod page;
 mod paused;
+mod prefer;
 mod produce;
 mod quarantine;
 mod reason;

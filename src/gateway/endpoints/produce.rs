@@ -1,19 +1,20 @@
 //! What the producing endpoints share: receipts, and the options that a request may carry.
 
-use axum::http::{HeaderMap, Uri};
-use serde::Serialize;
+use axum::http::Uri;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::super::problem::Problem;
 use super::later::LaterQuery;
-use crate::domain::clock::rfc3339;
+use crate::domain::catalog::RecordType;
+use crate::domain::clock::{parse_rfc3339, rfc3339};
 use crate::domain::fault::quoted;
 use crate::domain::receipt::Receipt;
-use crate::operations::When;
+use crate::operations::{JobStatus, When};
 
 /// Proof that the record is durable, and where it stands.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(in super::super) struct ReceiptBody {
     /// The record's `message_id`, which it keeps for ever.
     id: Uuid,
@@ -48,33 +49,31 @@ impl From<Receipt> for ReceiptBody {
     }
 }
 
+impl ReceiptBody {
+    /// What is known of the job by its receipt.
+    pub(super) fn status(&self, record_type: &RecordType) -> JobStatus {
+        let place = (self.partition, self.offset);
+        let produced_at_ms = parse_rfc3339(&self.produced_at);
+        JobStatus::queued(record_type, self.id, place, self.key.clone(), produced_at_ms)
+    }
+}
+
 /// When the job of a request is to run; none for at once. Options that this build does not know
 /// are refused: ignoring one would be a lie.
-pub(super) fn when(uri: &Uri, headers: &HeaderMap) -> Result<Option<When>, Problem> {
-    refuse_unknown_headers(headers)?;
+pub(super) fn when(uri: &Uri) -> Result<Option<When>, Problem> {
     match uri.query() {
         None | Some("") => Ok(None),
         Some(_) => LaterQuery::read(uri).map(Some),
     }
 }
 
-/// An event has happened: it takes no options. One that was to be delayed would be published
-/// now, a request that was to be deduplicated would not be.
-pub(super) fn refuse_options(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+/// An event has happened: it takes no options. One that was to be delayed would be published now.
+pub(super) fn refuse_options(uri: &Uri) -> Result<(), Problem> {
     if uri.query().is_some_and(|query| !query.is_empty()) {
         return Err(Problem::bad_request(
             "unknown-query-parameter",
             "This path takes no query parameters: an event has happened, and cannot be put off \
              with delay or run_at as a job can",
-        ));
-    }
-    refuse_unknown_headers(headers)
-}
-
-fn refuse_unknown_headers(headers: &HeaderMap) -> Result<(), Problem> {
-    if headers.contains_key("idempotency-key") {
-        return Err(Problem::not_implemented(
-            "Idempotency-Key is not honoured yet; nothing was written. Send the request without it",
         ));
     }
     Ok(())

@@ -1,16 +1,18 @@
 //! What each error of a use case is to a caller.
 
 use axum::http::StatusCode;
+use uuid::Uuid;
 
 use super::super::endpoints::later::record_url;
 use super::Problem;
 use crate::domain::catalog::Refusal;
+use crate::domain::clock::rfc3339;
 use crate::domain::fault::{Fault, quoted};
 use crate::kafka::KafkaFault;
 use crate::operations::{
-    EdgeError, EnqueueError, LagError, LetterError, OPEN_REPLAYS_MAX, QuarantineError, ReplayError,
-    ReplayLetterError, ResetError, SEARCH_RECORDS_MAX, ScheduleError, StatsError, StatusError,
-    TopicError,
+    EdgeError, EnqueueError, KeyedError, LagError, LetterError, OPEN_REPLAYS_MAX, QuarantineError,
+    ReplayError, ReplayLetterError, ResetError, SEARCH_RECORDS_MAX, ScheduleError, StatsError,
+    StatusError, TopicError,
 };
 use crate::store::StoreError;
 
@@ -61,9 +63,67 @@ impl From<EnqueueError> for Problem {
             EnqueueError::OutcomeUnknown { id } => Self::outcome_unknown(
                 id,
                 "Kafka did not acknowledge the record in time: it may have been written, or may \
-                 still be, under this id. Sending the request again may write it twice",
+                 still be, under this id; GET /jobs/by-id/{id} tells. Sending the request again \
+                 may write it twice: with an Idempotency-Key it has the same id each time",
             ),
         }
+    }
+}
+
+impl Problem {
+    /// Why a request with an `Idempotency-Key` has no answer of its own.
+    pub(in super::super) fn of_key<E>(error: &KeyedError<E>) -> Self {
+        match error {
+            KeyedError::InFlight => Self::conflict(
+                "idempotency-key-in-flight",
+                "The first request with this Idempotency-Key is still being answered. Send it \
+                 again later: it then gets that answer",
+            )
+            .retryable(),
+            KeyedError::OtherRequest => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency-key-reused",
+                "The Idempotency-Key is that of another request",
+                "This Idempotency-Key was sent with another body or query; nothing was done. Give \
+                 each request a key of its own, and repeat a request as it was",
+            ),
+            KeyedError::Away => Self::unavailable(
+                "database-unavailable",
+                "The database, which keeps each Idempotency-Key, cannot be used; nothing was \
+                 accepted. Send the request again later",
+            ),
+            KeyedError::Overloaded => Self::unavailable(
+                "overloaded",
+                "More requests with an Idempotency-Key are sent than the database takes; nothing \
+                 was accepted. Send the request again later",
+            ),
+            KeyedError::OutcomeUnknown { id } => Self::keyed_outcome_unknown(*id),
+            KeyedError::Failed(_) => Self::internal(),
+        }
+    }
+
+    /// Of a record that was sent under a key.
+    pub(in super::super) fn of_keyed_record(error: EnqueueError) -> Self {
+        match error {
+            EnqueueError::OutcomeUnknown { id } => Self::keyed_outcome_unknown(id),
+            error => error.into(),
+        }
+    }
+
+    /// Of a job that was put off under a key.
+    pub(in super::super) fn of_keyed_delay(error: ScheduleError) -> Self {
+        match error {
+            ScheduleError::OutcomeUnknown { id } => Self::keyed_outcome_unknown(id),
+            error => error.into(),
+        }
+    }
+
+    /// Of a request that can be sent again without harm.
+    fn keyed_outcome_unknown(id: Uuid) -> Self {
+        let detail = "It is not known in time what became of it: it may have been accepted, or may \
+                      still be, under this id. Send the request again with the same \
+                      Idempotency-Key: it has the same id then";
+        Self::outcome_unknown(id, detail).retryable()
     }
 }
 
@@ -246,8 +306,21 @@ impl From<StatusError> for Problem {
             ),
             StatusError::UnknownId(id) => Self::not_found(
                 "unknown-id",
-                format!("No topic of the catalog has a record with the id {id} (any more)"),
+                format!(
+                    "No topic of the catalog has a record with the id {id} (any more). Had it \
+                     been answered 504, it would have come by now: it was not written"
+                ),
             ),
+            StatusError::NotYet(id, until_ms) => {
+                let until =
+                    until_ms.map_or_else(String::new, |ms| format!(" until {}", rfc3339(ms)));
+                let detail = format!(
+                    "No topic of the catalog has a record with the id {id} yet. If a POST was \
+                     answered 504 with it, jobgate may be trying to write it{until}; ask again \
+                     after that to be certain"
+                );
+                Self::not_found("unknown-id", detail).retryable()
+            }
             StatusError::NoTime(id) => Self::not_found(
                 "unknown-id",
                 format!(

@@ -199,8 +199,11 @@ impl Problem {
         )
     }
 
-    pub(super) fn not_implemented(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(StatusCode::NOT_IMPLEMENTED, "not-implemented", "Not there yet", detail)
+    /// What cannot be, and what nobody but a developer can do anything about.
+    pub(super) fn internal() -> Self {
+        let title = "jobgate has made a mistake";
+        let detail = "The operator finds more in the log";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title, detail)
     }
 
     fn conflict(slug: &str, detail: impl Into<Cow<'static, str>>) -> Self {

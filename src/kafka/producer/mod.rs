@@ -20,14 +20,11 @@ pub use self::delivery::Delivery;
 use self::reachability::State;
 use self::sender::{Client, Sender};
 use super::error::{KafkaFault, ProduceError};
-use super::settings::KafkaSettings;
+use super::settings::{DELIVERY_TIMEOUT, KafkaSettings};
 use crate::domain::clock::SharedClock;
 use crate::domain::receipt::Place;
 use crate::domain::record::OutgoingRecord;
 
-/// How long librdkafka tries to deliver a record. Longer than any HTTP deadline, so that a
-/// broker's restart costs no record; a short time would make more unknown outcomes.
-const DELIVERY_TIMEOUT_MS: &str = "30000";
 /// The client library's queue, KiB: with what is held before it ([`gather::HELD_BYTES_MAX`]),
 /// 64 MiB. Its default is 1 GiB.
 const QUEUE_KIB_MAX: &str = "57344";
@@ -178,7 +175,7 @@ fn build(settings: &KafkaSettings, core: &Arc<Core>) -> Result<Client, KafkaFaul
             ("compression.type", "lz4"),
             // What belongs together is gathered before it is sent.
             ("linger.ms", "0"),
-            ("message.timeout.ms", DELIVERY_TIMEOUT_MS),
+            (DELIVERY_TIMEOUT.0, &DELIVERY_TIMEOUT.1.to_string()),
             ("message.max.bytes", RECORD_BYTES_MAX),
             (QUEUE_PROPERTY, QUEUE_KIB_MAX),
         ],

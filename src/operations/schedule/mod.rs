@@ -72,6 +72,13 @@ pub enum ScheduleError {
     Store(#[from] StoreError),
 }
 
+impl ScheduleError {
+    /// Whether a job that was to be put off may be there all the same.
+    pub fn may_be_accepted(&self) -> bool {
+        matches!(self, Self::OutcomeUnknown { .. } | Self::Store(_) | Self::Unknown(_))
+    }
+}
+
 /// A job that the database has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScheduledReceipt {
@@ -114,13 +121,30 @@ impl Schedule {
         when: When,
         producer: Option<&str>,
     ) -> Result<ScheduledReceipt, ScheduleError> {
+        let id = self.ids.next(self.clock.now_ms());
+        self.accept_as(id, record_type, accepted, when, producer).await
+    }
+
+    /// The same under this id. Asked for twice, it is there once, for the time that was asked for
+    /// first.
+    pub async fn accept_as(
+        &self,
+        id: Uuid,
+        record_type: &RecordType,
+        accepted: Accepted,
+        when: When,
+        producer: Option<&str>,
+    ) -> Result<ScheduledReceipt, ScheduleError> {
         let now_ms = self.clock.now_ms();
         let due_ms = due_ms(when, now_ms)?;
-        let id = self.ids.next(now_ms);
         let producer = producer.unwrap_or(&self.producer_name);
         let record = ScheduledRecord::job(id, record_type, accepted, producer, now_ms, due_ms);
         match self.store.schedule(&record).await {
-            Ok(()) => Ok(ScheduledReceipt { id, type_name: record.type_name, due_ms }),
+            Ok(true) => Ok(ScheduledReceipt { id, type_name: record.type_name, due_ms }),
+            Ok(false) => {
+                let due_ms = self.get(id).await?.due_ms;
+                Ok(ScheduledReceipt { id, type_name: record.type_name, due_ms })
+            }
             Err(NotScheduled::Refused(error)) => Err(ScheduleError::NotTaken(error)),
             Err(NotScheduled::Unknown(error)) => {
                 tracing::warn!(job.id = %id, %error, "the outcome of a delayed job is unknown");

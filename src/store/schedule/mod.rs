@@ -89,19 +89,20 @@ macro_rules! select_scheduled {
 
 impl Store {
     /// Writes a row by itself, and wakes the sender if it is due soon. Only an outcome that the
-    /// database did not tell is unknown; after any other error the row is not there.
-    pub async fn schedule(&self, record: &ScheduledRecord) -> Result<(), NotScheduled> {
+    /// database did not tell is unknown; after any other error the row is not there. Returns false
+    /// if a row of its id was there already, which stays as it is.
+    pub async fn schedule(&self, record: &ScheduledRecord) -> Result<bool, NotScheduled> {
         let write = async {
             let mut transaction = self.writer.begin().await?;
-            insert(&mut transaction, record).await?;
-            Ok(transaction)
+            let is_new = insert(&mut transaction, record).await?;
+            Ok((transaction, is_new))
         };
         let written = tokio::time::timeout(WRITE_MAX, write).await;
         let written = written.unwrap_or_else(|_| Err(too_slow(WRITE_MAX).into()));
-        let transaction = written.map_err(NotScheduled::Refused)?;
+        let (transaction, is_new) = written.map_err(NotScheduled::Refused)?;
         transaction.commit().await.map_err(|error| NotScheduled::Unknown(error.into()))?;
         self.bell.ring(record.due_ms);
-        Ok(())
+        Ok(is_new)
     }
 
     /// Writes the row of a retry; one that is there already is left as it is.

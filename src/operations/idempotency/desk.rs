@@ -1,0 +1,149 @@
+//! Where reservations and answers of many requests are written together: what comes while a
+//! commit is under way goes with the next one, and who is alone does not wait.
+
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::LEASE;
+use crate::domain::clock::{SharedClock, millis};
+use crate::store::{AnsweredRequest, KeyTimes, Reservation, Reserved, Store, StoreError};
+
+/// What one commit writes: half of what the connections of a process can ask for at once, and a
+/// few milliseconds of work.
+const BATCH_MAX: usize = 512;
+/// What may wait for the next commit: two for each connection.
+const WAITING_MAX: usize = 2_048;
+/// How often a batch is written that two instances were in each other's way with.
+const TRIES_MAX: usize = 3;
+
+/// Why something is not known to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(super) enum Unwritten {
+    /// The database did not do it; the log says why.
+    #[error("the database did not take it")]
+    Failed,
+    /// Too much waits already.
+    #[error("too much waits for the database")]
+    Full,
+}
+
+/// Takes what is to be written. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Desk(mpsc::Sender<Ask>);
+
+enum Ask {
+    Reserve(Reservation, oneshot::Sender<Reserved>),
+    Keep(Box<AnsweredRequest>, oneshot::Sender<()>),
+}
+
+/// What writes.
+struct Writer {
+    store: Store,
+    clock: SharedClock,
+    /// How long a key is known.
+    kept: Duration,
+    asks: mpsc::Receiver<Ask>,
+}
+
+impl Desk {
+    /// Opens it; what writes runs on the tracker until the stop.
+    pub(super) fn start(
+        store: Store,
+        clock: SharedClock,
+        kept: Duration,
+        tracker: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        let (desk, asks) = mpsc::channel(WAITING_MAX);
+        drop(tracker.spawn(Writer { store, clock, kept, asks }.run(stop)));
+        Self(desk)
+    }
+
+    /// Reserves a row.
+    pub(super) async fn reserve(&self, wish: Reservation) -> Result<Reserved, Unwritten> {
+        let (told, outcome) = oneshot::channel();
+        self.0.try_send(Ask::Reserve(wish, told)).map_err(|_| Unwritten::Full)?;
+        outcome.await.map_err(|_| Unwritten::Failed)
+    }
+
+    /// Writes an answer down.
+    pub(super) async fn keep(&self, answered: AnsweredRequest) -> Result<(), Unwritten> {
+        let (told, outcome) = oneshot::channel();
+        let ask = Ask::Keep(Box::new(answered), told);
+        self.0.send(ask).await.map_err(|_| Unwritten::Failed)?;
+        outcome.await.map_err(|_| Unwritten::Failed)
+    }
+}
+
+impl Writer {
+    async fn run(mut self, stop: CancellationToken) {
+        let mut batch = Vec::new();
+        loop {
+            let taken = tokio::select! {
+                biased;
+                taken = self.asks.recv_many(&mut batch, BATCH_MAX) => taken,
+                () = stop.cancelled() => return,
+            };
+            if taken == 0 {
+                return;
+            }
+            self.write(batch.drain(..)).await;
+        }
+    }
+
+    /// Whoever asked hears nothing where it was not written.
+    async fn write(&self, batch: impl Iterator<Item = Ask>) {
+        let (mut wishes, mut told_of_wishes) = (Vec::new(), Vec::new());
+        let (mut answers, mut told_of_answers) = (Vec::new(), Vec::new());
+        for ask in batch {
+            match ask {
+                // Whoever has gone would hold the row for nothing.
+                Ask::Reserve(_, told) if told.is_closed() => {}
+                Ask::Reserve(wish, told) => {
+                    wishes.push(wish);
+                    told_of_wishes.push(told);
+                }
+                Ask::Keep(answered, told) => {
+                    answers.push(*answered);
+                    told_of_answers.push(told);
+                }
+            }
+        }
+        let mut tries = 0;
+        let written = loop {
+            tries += 1;
+            let written = self.store.write_keys(&answers, &wishes, self.times()).await;
+            let is_in_the_way = written.as_ref().is_err_and(StoreError::is_a_collision);
+            if !is_in_the_way || tries == TRIES_MAX {
+                break written;
+            }
+        };
+        match written {
+            Ok(reserved) => {
+                for told in told_of_answers {
+                    told.send(()).ok();
+                }
+                for (told, reserved) in told_of_wishes.into_iter().zip(reserved) {
+                    drop(told.send(reserved));
+                }
+            }
+            Err(error) => {
+                let requests = told_of_wishes.len() + told_of_answers.len();
+                tracing::error!(%error, cause = ?error, requests, "the database takes no keys");
+            }
+        }
+    }
+
+    fn times(&self) -> KeyTimes {
+        let now_ms = self.clock.now_ms();
+        KeyTimes {
+            now_ms,
+            held_until_ms: now_ms.saturating_add(millis(LEASE)),
+            forgotten_ms: now_ms.saturating_sub(millis(self.kept)),
+        }
+    }
+}
