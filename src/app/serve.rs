@@ -18,7 +18,7 @@ use super::welcome;
 use crate::auth::Verifier;
 use crate::domain::catalog::Catalog;
 use crate::domain::clock::SystemClock;
-use crate::gateway::{self, Readiness};
+use crate::gateway::{self, Readiness, Streams};
 use crate::worker::RunningPool;
 
 // The bounds of a stop. Those that follow on each other add up to 18 s, which leaves 6 s for a
@@ -106,7 +106,8 @@ async fn run(
     let operated = parts.operating(settings, &base_tasks, &base_stop)?;
     let router = if settings.role.serves_api() {
         base_tasks.spawn(parts.indexer().run(base_stop.clone()));
-        let services = parts.services(settings, operated, &base_tasks, stop);
+        let streams = Streams::new(gateway_tasks.clone(), gateway_stop.clone());
+        let services = parts.services(settings, operated, &base_tasks, stop, streams);
         gateway::router(services, parts.verifier.clone())
     } else {
         let (pool, stop) = (pool.clone(), stop.clone());

@@ -8,8 +8,10 @@
 //! order, and a line in [`router`] that says which scope it asks for.
 
 mod access;
+mod batch;
 mod body;
 mod caller;
+mod cloud_events;
 mod endpoints;
 mod exposition;
 mod front;
@@ -31,6 +33,7 @@ use crate::operations::{
     Schedule, Stats, Statuses, Topics, Workers,
 };
 
+pub use batch::Streams;
 pub use front::Front;
 pub use openapi::document;
 pub use router::{router, worker_router};
@@ -87,6 +90,8 @@ pub struct UseCases {
     pub pauses: Pauses,
     /// List and release quarantined keys.
     pub quarantines: QuarantineDesk,
+    /// Where the streams of lines run.
+    pub streams: Streams,
     /// Whether this process is ready.
     pub readiness: Readiness,
 }

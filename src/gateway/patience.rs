@@ -9,7 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 /// A stream that fails a write as timed out once it has waited this long for the other side to
-/// take a byte. A slow reader is borne; one that has stopped would hold its connection for ever.
+/// take a byte, or to send one: a client may send a long body before it reads its answer. A slow
+/// reader is borne; one that has stopped would hold its connection for ever.
 pub(super) struct Patience<S> {
     stream: S,
     limit: Duration,
@@ -48,7 +49,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let filled = buffer.filled().len();
+        let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if self.is_waiting && buffer.filled().len() > filled {
+            let limit = self.limit;
+            self.over.as_mut().reset(Instant::now() + limit);
+        }
+        outcome
     }
 }
 
@@ -98,6 +105,23 @@ mod tests {
         let begun = Instant::now();
         let error = Patience::new(server, LIMIT).write_all(&[0; 1_000]).await.unwrap_err();
         assert_eq!((error.kind(), begun.elapsed()), (io::ErrorKind::TimedOut, LIMIT));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_still_sends_may_read_later() {
+        let (server, mut client) = tokio::io::duplex(64);
+        let (mut reading, mut writing) = tokio::io::split(Patience::new(server, LIMIT));
+        let writing = async { writing.write_all(&[7; 200]).await };
+        let reading = async { reading.read_exact(&mut [0; 5]).await.map(drop) };
+        let client = async {
+            for _ in 0..5 {
+                sleep(LIMIT * 2 / 3).await;
+                client.write_all(&[1]).await.unwrap();
+            }
+            client.read_exact(&mut [0; 200]).await.map(drop)
+        };
+        let (written, read, client) = tokio::join!(writing, reading, client);
+        assert!(written.is_ok() && read.is_ok() && client.is_ok(), "{written:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,10 +10,11 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::access::Routes;
 use super::endpoints::{
-    add_partitions, cancel_replay, cancel_scheduled_job, discard_dead_letter, enqueue_job,
+    add_partitions, cancel_replay, cancel_scheduled_job, discard_dead_letter,
+    enqueue_batch, enqueue_job,
     get_catalog, get_dead_letter, get_job_status, get_lag, get_metrics, get_replay,
     get_scheduled_job, get_stats, get_topics, health, list_audit, list_dead_letters,
-    list_quarantines, list_replays, list_workers, pause_type, publish_event,
+    list_quarantines, list_replays, list_workers, pause_type, publish_batch, publish_event,
     rebuild_dead_letter_index, release_quarantine, replay_dead_letter, reset_offsets, start_replay,
     validate_payload,
 };
@@ -27,12 +28,14 @@ use crate::auth::Verifier;
 pub(super) fn routes(verifier: Option<Arc<Verifier>>) -> Routes {
     Routes::new(openapi::Api::openapi(), verifier)
         .scoped(JobsWrite, routes!(enqueue_job::enqueue_job))
+        .scoped(JobsWrite, routes!(enqueue_batch::enqueue_batch))
         .scoped(JobsWrite, routes!(validate_payload::validate_job))
         .scoped(JobsRead, routes!(get_job_status::get_job_status))
         .scoped(JobsRead, routes!(get_job_status::find_job))
         .scoped(JobsRead, routes!(get_scheduled_job::get_scheduled_job))
         .scoped(JobsWrite, routes!(cancel_scheduled_job::cancel_scheduled_job))
         .scoped(EventsWrite, routes!(publish_event::publish_event))
+        .scoped(EventsWrite, routes!(publish_batch::publish_batch))
         .scoped(EventsWrite, routes!(validate_payload::validate_event))
         .any_caller(routes!(get_catalog::get_catalog))
         .scoped(AdminRead, routes!(list_dead_letters::list_dead_letters))

@@ -4,15 +4,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use super::batch::BATCHES_KIB_MAX;
 use crate::domain::catalog::{Accepted, RecordType};
 use crate::domain::clock::{SharedClock, rfc3339};
+use crate::domain::cloud_event::Attributes;
 use crate::domain::counters::{Counters, TypeCounters};
 use crate::domain::id::{IdSource, time_of};
-use crate::domain::receipt::Receipt;
+use crate::domain::receipt::{Place, Receipt};
 use crate::domain::record::{Headers, OutgoingRecord, header};
-use crate::kafka::{ProduceError, Producer};
+use crate::kafka::{Delivery, ProduceError, Producer};
 
 /// How long a caller waits for the acknowledgement. Below the 10 s after which many HTTP
 /// clients give up, far above any healthy acknowledgement.
@@ -50,6 +53,8 @@ pub struct Enqueue {
     /// The `producer` header of callers that have no name of their own.
     producer_name: Arc<str>,
     counters: Arc<Counters>,
+    /// What the batches of this process have on their way together.
+    pub(super) batches: Arc<Semaphore>,
 }
 
 impl Enqueue {
@@ -62,7 +67,8 @@ impl Enqueue {
         counters: Arc<Counters>,
     ) -> Self {
         let producer_name = producer_name.into();
-        Self { producer, ids, clock, producer_name, counters }
+        let batches = Arc::new(Semaphore::new(BATCHES_KIB_MAX));
+        Self { producer, ids, clock, producer_name, counters, batches }
     }
 
     /// Whether a record would be accepted now.
@@ -78,19 +84,46 @@ impl Enqueue {
         accepted: Accepted,
         producer: Option<&str>,
     ) -> Result<Receipt, EnqueueError> {
-        let counters = self.counters.of(&record_type.name).cloned().unwrap_or_default();
-        if self.producer.is_away() {
-            TypeCounters::count(&counters.enqueue_errors);
-            return Err(EnqueueError::Away);
+        self.enqueue_as(record_type, accepted, Marks { producer, ..Marks::default() }).await
+    }
+
+    /// The same, of a record that is marked.
+    pub async fn enqueue_as(
+        &self,
+        record_type: &RecordType,
+        accepted: Accepted,
+        marks: Marks<'_>,
+    ) -> Result<Receipt, EnqueueError> {
+        let (sent, delivery) = self.hand_over(record_type, accepted, marks, |_| {})?;
+        let id = sent.id;
+        match tokio::time::timeout(ANSWER_DEADLINE, delivery).await {
+            Ok(Ok(place)) => Ok(sent.receipt(record_type, place)),
+            Ok(Err(error)) => Err(EnqueueError::from_produce(error, id)),
+            Err(_) => Err(EnqueueError::OutcomeUnknown { id }),
         }
-        let id = self.ids.next(self.clock.now_ms());
+    }
+
+    /// Hands a record over, to be written whether or not the answer is waited for. `settled`
+    /// hears what became of it, on Kafka's thread: it must not block.
+    pub(super) fn hand_over(
+        &self,
+        record_type: &RecordType,
+        accepted: Accepted,
+        marks: Marks<'_>,
+        settled: impl FnOnce(&Result<Place, ProduceError>) + Send + Sync + 'static,
+    ) -> Result<(Sent, Delivery), EnqueueError> {
+        if self.producer.is_away() {
+            return Err(self.refuse(record_type, EnqueueError::Away));
+        }
+        let counters = self.counters.of(&record_type.name).cloned().unwrap_or_default();
+        let id = marks.id.unwrap_or_else(|| self.ids.next(self.clock.now_ms()));
         // The id's own time: the source may run ahead of the clock to keep its order.
         let produced_at_ms = time_of(id).unwrap_or_else(|| self.clock.now_ms());
         let record = OutgoingRecord {
             topic: record_type.topic.name.clone(),
             key: Some(accepted.key.clone().into_bytes()),
             value: Some(accepted.value),
-            headers: self.headers(record_type, id, produced_at_ms, producer),
+            headers: self.headers(record_type, id, produced_at_ms, marks),
             timestamp_ms: produced_at_ms,
         };
         let begun = Instant::now();
@@ -102,15 +135,23 @@ impl Enqueue {
             } else {
                 TypeCounters::count(&counters.enqueue_errors);
             }
+            settled(outcome);
         };
         let delivery = self.producer.hand_over(record, told);
-        match tokio::time::timeout(ANSWER_DEADLINE, delivery).await {
-            Ok(Ok(place)) => {
-                Ok(Receipt::new(id, &record_type.name, place, &accepted.key, produced_at_ms))
-            }
-            Ok(Err(error)) => Err(EnqueueError::from_produce(error, id)),
-            Err(_) => Err(EnqueueError::OutcomeUnknown { id }),
+        Ok((Sent { id, key: accepted.key, produced_at_ms }, delivery))
+    }
+
+    /// Whether Kafka is known to be away.
+    pub(super) fn is_away(&self) -> bool {
+        self.producer.is_away()
+    }
+
+    /// Counts a record that is refused before it is handed over.
+    pub(super) fn refuse(&self, record_type: &RecordType, error: EnqueueError) -> EnqueueError {
+        if let Some(counters) = self.counters.of(&record_type.name) {
+            TypeCounters::count(&counters.enqueue_errors);
         }
+        error
     }
 
     fn headers(
@@ -118,16 +159,46 @@ impl Enqueue {
         record_type: &RecordType,
         id: Uuid,
         produced_at_ms: i64,
-        producer: Option<&str>,
+        marks: Marks<'_>,
     ) -> Headers {
         let mut headers = Headers::new();
         headers.push(header::MESSAGE_ID, id.to_string());
         headers.push(header::PRODUCED_AT, rfc3339(produced_at_ms));
-        headers.push(header::PRODUCER, producer.unwrap_or(&self.producer_name).as_bytes());
+        headers.push(header::PRODUCER, marks.producer.unwrap_or(&self.producer_name).as_bytes());
         for (name, value) in &record_type.headers {
             headers.push(name.clone(), value.as_bytes());
         }
+        for (name, value) in marks.event.into_iter().flat_map(Attributes::headers) {
+            headers.push(name, value.as_bytes());
+        }
         headers
+    }
+}
+
+/// What a record bears beside what its type says.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Marks<'a> {
+    /// Who sends it, where that is not this process.
+    pub producer: Option<&'a str>,
+    /// Its id, where that follows from something; a fresh one otherwise.
+    pub id: Option<Uuid>,
+    /// What it came as, if it was a `CloudEvent`.
+    pub event: Option<&'a Attributes>,
+}
+
+/// A record that was handed over: what its receipt will say, but for its place.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) id: Uuid,
+    key: String,
+    produced_at_ms: i64,
+}
+
+impl Sent {
+    /// Its receipt, now that Kafka has it at this place.
+    pub(super) fn receipt(self, record_type: &RecordType, place: Place) -> Receipt {
+        let Self { id, key, produced_at_ms } = self;
+        Receipt::new(id, &record_type.name, place, &key, produced_at_ms)
     }
 }
 

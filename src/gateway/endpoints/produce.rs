@@ -5,6 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::super::cloud_events::is_binary;
 use super::super::problem::Problem;
 use super::later::LaterQuery;
 use crate::domain::clock::rfc3339;
@@ -52,6 +53,12 @@ impl From<Receipt> for ReceiptBody {
 /// are refused: ignoring one would be a lie.
 pub(super) fn when(uri: &Uri, headers: &HeaderMap) -> Result<Option<When>, Problem> {
     refuse_unknown_headers(headers)?;
+    if is_binary(headers) {
+        return Err(Problem::bad_request(
+            "not-an-event",
+            "A job is no event, and takes no ce-* headers; send its payload without them",
+        ));
+    }
     match uri.query() {
         None | Some("") => Ok(None),
         Some(_) => LaterQuery::read(uri).map(Some),
@@ -69,6 +76,18 @@ pub(super) fn refuse_options(uri: &Uri, headers: &HeaderMap) -> Result<(), Probl
         ));
     }
     refuse_unknown_headers(headers)
+}
+
+/// A batch takes no options in its query. Each of its items runs as soon as it can.
+pub(in super::super) fn refuse_batch_options(uri: &Uri) -> Result<(), Problem> {
+    if uri.query().is_some_and(|query| !query.is_empty()) {
+        return Err(Problem::bad_request(
+            "unknown-query-parameter",
+            "A batch takes no query parameters; a job that is to be put off with delay or run_at \
+             is sent by itself, to the path without /batch",
+        ));
+    }
+    Ok(())
 }
 
 fn refuse_unknown_headers(headers: &HeaderMap) -> Result<(), Problem> {

@@ -2,18 +2,28 @@
 
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 
 use super::super::Services;
-use super::super::body::JsonBody;
+use super::super::batch;
+use super::super::cloud_events::{self, EventBody};
 use super::super::problem::Problem;
 use super::produce::{ReceiptBody, refuse_options, unknown_type};
 use crate::auth::Caller;
+use crate::domain::cloud_event::Attributes;
+use crate::operations::Marks;
 
 /// Publish an event
 ///
 /// A 201 means that every in-sync replica has the record.
+///
+/// A `CloudEvent` (1.0.2) is taken in each of its modes: with its attributes in `ce-*` headers, in
+/// an envelope (`application/cloudevents+json`), or many as a batch
+/// (`application/cloudevents-batch+json`), which is answered as `/events/{topic}/batch` answers.
+/// Its `data` is the payload, its `type` must be the event's type or end with it, its attributes
+/// become `ce_*` headers of the record, and the record's id follows from `source` and `id`: an event
+/// that is sent again has the same id.
 #[utoipa::path(
     post,
     path = "/events/{topic}",
@@ -37,14 +47,33 @@ pub(in super::super) async fn publish_event(
     Path(name): Path<String>,
     uri: Uri,
     headers: HeaderMap,
-    JsonBody(body): JsonBody,
-) -> Result<impl IntoResponse, Problem> {
+    body: EventBody,
+) -> Result<Response, Problem> {
     let record_type = services.catalog.event(&name).ok_or_else(|| unknown_type(&name))?;
-    refuse_options(&uri, &headers)?;
-    let accepted = record_type.accept(&body)?;
     let producer = caller.as_deref().map(|caller| caller.name.as_str());
-    let receipt = services.enqueue.enqueue(record_type, accepted, producer).await?;
+    let (accepted, event) = match body {
+        EventBody::Batch(request) => {
+            return batch::answer(&services, record_type, producer, request).await;
+        }
+        EventBody::Payload(body) => {
+            refuse_options(&uri, &headers)?;
+            (record_type.accept(&body)?, None)
+        }
+        EventBody::Binary(draft, body) => {
+            refuse_options(&uri, &headers)?;
+            let (accepted, event) = cloud_events::accept(record_type, draft, &body)?;
+            (accepted, Some(event))
+        }
+        EventBody::Structured(body) => {
+            refuse_options(&uri, &headers)?;
+            let (accepted, event) = cloud_events::accept_structured(record_type, &body)?;
+            (accepted, Some(event))
+        }
+    };
+    let id = event.as_ref().map(Attributes::message_id);
+    let marks = Marks { producer, id, event: event.as_ref() };
+    let receipt = services.enqueue.enqueue_as(record_type, accepted, marks).await?;
     let receipt = ReceiptBody::from(receipt);
     let location = [(header::LOCATION, receipt.status_url.clone())];
-    Ok((StatusCode::CREATED, location, Json(receipt)))
+    Ok((StatusCode::CREATED, location, Json(receipt)).into_response())
 }

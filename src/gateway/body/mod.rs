@@ -1,0 +1,169 @@
+//! The body of a request: JSON by its Content-Type, bounded in size and time.
+
+mod coding;
+mod form;
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, header};
+use http_body_util::{BodyExt as _, Limited};
+use serde::de::DeserializeOwned;
+
+use super::problem::Problem;
+
+pub(super) use coding::{Broken, Coding, Source};
+pub(super) use form::{Form, LINES};
+
+/// The largest body, bytes: what one record's value may be.
+pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
+/// The largest array of items, bytes. Some thousands of them at their usual size, and little
+/// enough to hold a few hundred at once; what is larger comes as lines, which have no end.
+pub(super) const ARRAY_BYTES_MAX: usize = 8 << 20;
+/// How much of a body that is too large is read and thrown away, so that a client which is
+/// still sending gets to read the answer instead of a broken connection.
+const DISCARD_BYTES_MAX: usize = 64 << 20;
+/// How long a client may take to send its body.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The bytes of a JSON body.
+pub(super) struct JsonBody(pub(super) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for JsonBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        check_content_type(request.headers())?;
+        read(request, BODY_BYTES_MAX).await.map(Self)
+    }
+}
+
+/// The bytes of a JSON body, or none at all.
+pub(super) struct OptionalJsonBody(pub(super) Option<Bytes>);
+
+impl<S: Send + Sync> FromRequest<S> for OptionalJsonBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let content_type = check_content_type(request.headers());
+        let bytes = read(request, BODY_BYTES_MAX).await?;
+        if bytes.is_empty() {
+            return Ok(Self(None));
+        }
+        content_type.map(|()| Self(Some(bytes)))
+    }
+}
+
+/// Reads on what a client still sends after it was refused, as much as a good one would send,
+/// so that it gets to read the answer.
+pub(super) async fn discard(request: Request) {
+    // Such a client waits for leave to send, which it does not get.
+    if request.headers().contains_key(header::EXPECT) {
+        return;
+    }
+    let mut body = Limited::new(request.into_body(), BODY_BYTES_MAX);
+    let reading = async { while let Some(Ok(_)) = body.frame().await {} };
+    tokio::time::timeout(BODY_DEADLINE, reading).await.ok();
+}
+
+/// A request of jobgate's own: a JSON object. serde would read an array as one as well, its
+/// items as the members in their order.
+pub(super) fn request<T: DeserializeOwned>(body: &[u8], usage: &str) -> Result<T, Problem> {
+    let refused = |detail| Problem::bad_request("invalid-request", detail);
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(refused(usage.to_owned()));
+    }
+    serde_json::from_slice(body).map_err(|error| refused(format!("{usage}: {error}")))
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
+    match Form::of(headers)? {
+        Form::Json => Ok(()),
+        Form::Lines(_) | Form::Event | Form::Events => Err(Problem::unsupported_media_type(
+            "Only application/json is taken here; send that as the Content-Type (with curl: --json)",
+        )),
+    }
+}
+
+/// The bytes of a body, at most so many, however they come packed.
+pub(super) async fn read(request: Request, bytes_max: usize) -> Result<Bytes, Problem> {
+    let headers = request.headers();
+    let coding = Coding::of(headers)?;
+    let declared: Option<usize> = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.parse().ok());
+    // Such a client waits for leave to send: it reads the answer without any of that.
+    if headers.contains_key(header::EXPECT) && declared.is_some_and(|len| len > bytes_max) {
+        return Err(too_large(bytes_max));
+    }
+    let body = request.into_body();
+    let reading = async {
+        match coding {
+            Coding::Plain => read_plain(body, declared, bytes_max).await,
+            coding => read_packed(Source::new(body, coding), bytes_max).await,
+        }
+    };
+    tokio::time::timeout(BODY_DEADLINE, reading)
+        .await
+        .unwrap_or_else(|_| Err(Problem::request_timeout()))
+}
+
+async fn read_plain(
+    mut body: Body,
+    declared: Option<usize>,
+    bytes_max: usize,
+) -> Result<Bytes, Problem> {
+    let mut bytes = Vec::with_capacity(declared.unwrap_or(0).min(bytes_max));
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Problem::incomplete_body())?;
+        let Some(data) = frame.data_ref() else { continue };
+        if bytes.len() + data.len() > bytes_max {
+            let size = data.len();
+            drop(bytes);
+            read_away(body, size).await?;
+            return Err(too_large(bytes_max));
+        }
+        bytes.extend_from_slice(data);
+    }
+    Ok(Bytes::from(bytes))
+}
+
+/// The bound is that of what comes out: what goes in says nothing.
+async fn read_packed(mut source: Source, bytes_max: usize) -> Result<Bytes, Problem> {
+    let mut bytes = Vec::new();
+    while let Some(piece) = source.next().await {
+        match piece {
+            Ok(piece) if bytes.len() + piece.len() <= bytes_max => bytes.extend_from_slice(&piece),
+            Ok(_) | Err(Broken::Swollen) => {
+                drop(bytes);
+                read_away(source.into_rest(), 0).await?;
+                return Err(too_large(bytes_max));
+            }
+            Err(Broken::Ended) => return Err(Problem::incomplete_body()),
+            Err(Broken::Corrupt) => {
+                read_away(source.into_rest(), 0).await?;
+                return Err(Problem::corrupt_body());
+            }
+        }
+    }
+    Ok(Bytes::from(bytes))
+}
+
+/// Reads on what a client still sends, so that it gets to read the answer.
+async fn read_away(mut body: Body, mut discarded_bytes: usize) -> Result<(), Problem> {
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Problem::incomplete_body())?;
+        discarded_bytes += frame.data_ref().map_or(0, Bytes::len);
+        if discarded_bytes > DISCARD_BYTES_MAX {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn too_large(bytes_max: usize) -> Problem {
+    let mib = bytes_max >> 20;
+    Problem::too_large(format!("A body may have at most {bytes_max} bytes ({mib} MiB)")).closing()
+}
