@@ -69,6 +69,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper", &["gateway"]),
     ("hyper_util", &["gateway"]),
     ("http_body_util", &["gateway"]),
+    ("async_compression", &["gateway/body"]),
     ("tower", &["gateway"]),
     ("utoipa", &["gateway"]),
     ("utoipa_axum", &["gateway"]),

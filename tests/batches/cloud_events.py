@@ -32,7 +32,8 @@ def signup(user, number):
     data = {
         "user_id": user,
         "campaign_id": "7f0c9a52-6b1d-4e3f-8a2b-1c5d7e9f0a11",
-        "email": "zoë@example.com",
+        "email": "zoe@example.com",
+        "first_name": "Zoë",
         "source": "direct",
         "timestamp": "2025-01-01T00:00:00Z",
     }

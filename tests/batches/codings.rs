@@ -89,7 +89,7 @@ async fn every_producing_path_takes_them(jobgate: &Jobgate, coding: Coding) {
     let packed = [coding.pack(head).await, coding.pack(tail).await].concat();
     let answer = post(jobgate, SIGNUPS, LINES, coding.name(), packed).await;
     assert_eq!(answer.status, StatusCode::OK);
-    assert_eq!(summary(&answer)["accepted"], 3_000, "{coding:?}");
+    assert_eq!(summary(&answer)["accepted"], 3_000, "{coding:?}: {}", summary(&answer));
     assert_eq!(summary(&answer)["complete"], true, "{coding:?}");
 }
 

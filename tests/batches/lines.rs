@@ -154,8 +154,13 @@ async fn faults_that_nobody_reads_are_counted(jobgate: &Jobgate) {
     let unlisted = &summary["unlisted"];
     assert_eq!((&summary["rejected"], &summary["complete"]), (&json!(count), &json!(true)));
     assert_eq!(faults.len() as u64 + unlisted["count"].as_u64().expect("some"), count);
-    assert_eq!(unlisted["first_index"], faults.len(), "{summary}");
-    assert_eq!(unlisted["last_index"], count - 1);
+    // Those without a line of their own are where the summary says.
+    let listed: BTreeSet<u64> =
+        faults.iter().map(|fault| fault["index"].as_u64().expect("an index")).collect();
+    assert_eq!(listed.len(), faults.len());
+    let missing: Vec<u64> = (0..count).filter(|index| !listed.contains(index)).collect();
+    let [Some(first), Some(last)] = [missing.first(), missing.last()] else { panic!("{summary}") };
+    assert_eq!((&unlisted["first_index"], &unlisted["last_index"]), (&json!(first), &json!(last)));
 }
 
 async fn a_body_that_breaks_off_leaves_what_was_accepted(jobgate: &Jobgate) {
@@ -185,6 +190,7 @@ async fn who_never_reads_is_held_up_and_then_cut_off() {
     let jobgate = gateway().await;
     let user = uuid();
     let mut client = Client::open(&jobgate.base, SIGNUPS, "").await;
+    client.answers.head().await;
     let chunk: String = (0..200).map(|n| format!("{}\n", of_user(&user, n))).collect();
     let begun = Instant::now();
     let mut sent = 0_usize;

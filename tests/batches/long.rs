@@ -8,6 +8,10 @@ use super::{SIGNUPS, gateway, of_user};
 
 /// MB that are streamed; a variable makes it as many as one likes.
 const STREAMED_MB: usize = 50;
+/// Bytes of a line, about.
+const LINE_BYTES: usize = 2_000;
+/// Lines that are sent at a time.
+const LINES_OF_CHUNK: usize = 40;
 /// KiB by which the process may grow meanwhile: what may be on its way and wait, and what the
 /// allocator keeps of it.
 const GROWTH_KIB_MAX: u64 = 48 << 10;
@@ -37,7 +41,12 @@ async fn a_long_body_takes_no_more_memory_than_a_short_one() {
 
 /// Streams so much, and reads meanwhile; returns the number of lines.
 async fn stream(jobgate: &Jobgate, megabytes: usize, is_minimal: bool) -> usize {
-    let chunk: String = (0..250).map(|number| format!("{}\n", of_user(&uuid(), number))).collect();
+    let line = |number| {
+        let mut signup = of_user(&uuid(), number);
+        signup["metadata"]["padding"] = "x".repeat(LINE_BYTES - signup.to_string().len()).into();
+        format!("{signup}\n")
+    };
+    let chunk: String = (0..LINES_OF_CHUNK).map(line).collect();
     let chunks = megabytes * 1_000_000 / chunk.len();
     let prefer = if is_minimal { "Prefer: return=minimal\r\n" } else { "" };
     let Client { mut requests, mut answers } = Client::open(&jobgate.base, SIGNUPS, prefer).await;
@@ -59,9 +68,9 @@ async fn stream(jobgate: &Jobgate, megabytes: usize, is_minimal: bool) -> usize 
         }
     };
     let ((), (answered, summary)) = tokio::join!(writing, reading);
-    assert_eq!(summary["summary"]["accepted"], chunks * 250, "{summary}");
-    assert_eq!(answered, if is_minimal { 0 } else { chunks * 250 });
-    chunks * 250
+    assert_eq!(summary["summary"]["accepted"], chunks * LINES_OF_CHUNK, "{summary}");
+    assert_eq!(answered, if is_minimal { 0 } else { chunks * LINES_OF_CHUNK });
+    chunks * LINES_OF_CHUNK
 }
 
 /// What the system says of the process's memory.

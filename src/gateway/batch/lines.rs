@@ -28,6 +28,8 @@ pub(super) struct Lines {
     is_too_long: bool,
     /// The number of the next line.
     next: u64,
+    /// A line may be at hand.
+    has_more: bool,
     has_ended: bool,
 }
 
@@ -37,14 +39,22 @@ impl Lines {
         self.next
     }
 
-    /// Takes what came, once every line of what came before was taken.
+    /// Whether a line may be at hand.
+    pub(super) fn has_more(&self) -> bool {
+        self.has_more
+    }
+
+    /// Takes what came.
     pub(super) fn push(&mut self, piece: Bytes) {
-        self.piece = piece;
+        let is_empty = self.piece.is_empty();
+        self.piece = if is_empty { piece } else { [&self.piece[..], &piece].concat().into() };
+        self.has_more = true;
     }
 
     /// There is no more: what stands behind the last line's end is a line as well.
     pub(super) fn end(&mut self) {
         self.has_ended = true;
+        self.has_more = true;
     }
 
     /// The next line that has come whole and is not blank, with its number.
@@ -59,6 +69,7 @@ impl Lines {
                 }
                 None => {
                     let rest = std::mem::take(&mut self.piece);
+                    self.has_more = false;
                     if !self.has_ended {
                         self.begin(&rest);
                         return None;
@@ -146,6 +157,18 @@ mod tests {
         }
         let bytes: Vec<&[u8]> = text.chunks(1).collect();
         assert_eq!(cut(&bytes), expected);
+    }
+
+    #[test]
+    fn a_piece_that_comes_too_early_pushes_nothing_out() {
+        let mut lines = Lines::default();
+        lines.push(Bytes::from_static(b"a\nb\nc"));
+        assert_eq!(lines.next(), Some((0, Line::Text(Bytes::from_static(b"a")))));
+        assert!(lines.has_more());
+        lines.push(Bytes::from_static(b"d\n"));
+        assert_eq!(lines.next(), Some((1, Line::Text(Bytes::from_static(b"b")))));
+        assert_eq!(lines.next(), Some((2, Line::Text(Bytes::from_static(b"cd")))));
+        assert_eq!((lines.next(), lines.has_more()), (None, false));
     }
 
     #[test]

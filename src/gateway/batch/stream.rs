@@ -139,20 +139,20 @@ impl Stream {
         let mut idle = pin!(sleep_until(Instant::now() + IDLE_MAX));
         loop {
             self.settle();
-            let has_more = self.take_lines();
+            self.take_lines();
             self.answers.push();
-            if has_more {
+            // Answers that have left may have made room for lines that are at hand.
+            if self.lines.has_more() && self.may_take() {
                 tokio::task::yield_now().await;
                 continue;
             }
-            if let Some(end) = self.end
-                && self.waiting.is_none()
-                && self.batch.is_empty()
-            {
-                return Some(end);
+            let is_done = self.waiting.is_none() && self.batch.is_empty();
+            match self.end {
+                Some(End::Whole) if self.lines.has_more() => {}
+                Some(end) if is_done => return Some(end),
+                _ => {}
             }
-            let wants_more =
-                self.end.is_none() && self.waiting.is_none() && self.answers.has_room();
+            let wants_more = self.end.is_none() && self.may_take() && !self.lines.has_more();
             let waits_for_room =
                 self.waiting.as_ref().map(|(_, checked)| checked.accepted.value.len());
             let others = self.batch.room_again(waits_for_room.unwrap_or_default());
@@ -195,17 +195,21 @@ impl Stream {
         }
     }
 
-    /// Checks and hands over lines that are at hand. Says whether there may be more of them that
-    /// could go on now.
-    fn take_lines(&mut self) -> bool {
+    /// Whether a line may be taken now. At a stop those at hand are not: the answer says where to
+    /// send on.
+    fn may_take(&self) -> bool {
+        let may_go_on = self.end.is_none_or(|end| end == End::Whole);
+        may_go_on && self.waiting.is_none() && self.answers.has_room()
+    }
+
+    /// Checks and hands over some of the lines that are at hand.
+    fn take_lines(&mut self) {
         self.send_waiting();
         for _ in 0..LINES_AT_ONCE {
-            // At a stop the lines at hand are not taken: the answer says where to send on.
-            let may_go_on = self.end.is_none_or(|end| end == End::Whole);
-            if !may_go_on || self.waiting.is_some() || !self.answers.has_room() {
-                return false;
+            if !self.may_take() {
+                return;
             }
-            let Some((index, line)) = self.lines.next() else { return false };
+            let Some((index, line)) = self.lines.next() else { return };
             let checked = match line {
                 Line::Text(text) => self.plan.check(index, &text),
                 Line::TooLong => Err(too_long()),
@@ -218,7 +222,6 @@ impl Stream {
                 Err(problem) => self.answers.tell(&ItemBody::refused(index, problem)),
             }
         }
-        true
     }
 
     /// Hands over the line that waits, if there is room or no hope of any.
