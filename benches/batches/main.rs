@@ -136,7 +136,8 @@ fn payloads() -> Vec<(String, String)> {
     let of_user = |_| {
         let user = Uuid::now_v7();
         // Random, as real ones are: the same again and again would all but vanish when packed.
-        let token = [user, Uuid::now_v7(), Uuid::now_v7()].map(Uuid::simple).map(|id| id.to_string());
+        let token =
+            [user, Uuid::now_v7(), Uuid::now_v7()].map(Uuid::simple).map(|id| id.to_string());
         let text = serde_json::json!({
             "campaign_id": campaign,
             "user_id": user,

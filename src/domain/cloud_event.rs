@@ -66,9 +66,10 @@ impl Attributes {
 
     /// The headers of the event's record, as the Kafka binding has them.
     pub fn headers(&self) -> impl Iterator<Item = (Cow<'static, str>, &str)> {
-        let named = self.named.iter().map(|(name, value)| {
-            (Cow::from([header::CLOUD_EVENT, name].concat()), value.as_str())
-        });
+        let named = self
+            .named
+            .iter()
+            .map(|(name, value)| (Cow::from([header::CLOUD_EVENT, name].concat()), value.as_str()));
         named.chain([(Cow::from(header::CONTENT_TYPE), self.content_type.as_str())])
     }
 
@@ -113,9 +114,9 @@ pub fn accept(record_type: &RecordType, body: &[u8]) -> Result<(Accepted, Attrib
     }
     let payload = match (data, data_base64) {
         (Some(data), None) => draft.payload(record_type, "/data", data.get().as_bytes()),
-        (None, Some(text)) => draft.decode(text).and_then(|bytes| {
-            draft.payload(record_type, "/data_base64", &bytes)
-        }),
+        (None, Some(text)) => {
+            draft.decode(text).and_then(|bytes| draft.payload(record_type, "/data_base64", &bytes))
+        }
         (None, None) => {
             draft.fault("data", "is required: the payload of the event's type");
             None
@@ -153,10 +154,8 @@ impl Draft {
         let is_name = (1..=NAME_CHARS_MAX).contains(&name.len())
             && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
         if !is_name {
-            return self.fault(
-                name,
-                "is no name of an attribute: 1 to 64 characters of a-z and 0-9",
-            );
+            return self
+                .fault(name, "is no name of an attribute: 1 to 64 characters of a-z and 0-9");
         }
         if self.named.iter().any(|(of, _)| of == name) {
             return self.fault(name, "is given more than once; keep one");
@@ -200,12 +199,7 @@ impl Draft {
     }
 
     /// Checks the data; its faults are those of the event.
-    fn payload(
-        &mut self,
-        record_type: &RecordType,
-        within: &str,
-        data: &[u8],
-    ) -> Option<Accepted> {
+    fn payload(&mut self, record_type: &RecordType, within: &str, data: &[u8]) -> Option<Accepted> {
         match record_type.accept(data) {
             Ok(accepted) => return Some(accepted),
             Err(Refusal::NotJson { detail }) => self.faults.push(Fault::new(within, detail)),

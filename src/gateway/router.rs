@@ -10,9 +10,8 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::access::Routes;
 use super::endpoints::{
-    add_partitions, cancel_replay, cancel_scheduled_job, discard_dead_letter,
-    enqueue_batch, enqueue_job,
-    get_catalog, get_dead_letter, get_job_status, get_lag, get_metrics, get_replay,
+    add_partitions, cancel_replay, cancel_scheduled_job, discard_dead_letter, enqueue_batch,
+    enqueue_job, get_catalog, get_dead_letter, get_job_status, get_lag, get_metrics, get_replay,
     get_scheduled_job, get_stats, get_topics, health, list_audit, list_dead_letters,
     list_quarantines, list_replays, list_workers, pause_type, publish_batch, publish_event,
     rebuild_dead_letter_index, release_quarantine, replay_dead_letter, reset_offsets, start_replay,

@@ -176,7 +176,10 @@ impl Batch {
         }
     }
 
-    fn settle(&mut self, (number, outcome): Settled) -> Option<(u64, Result<Receipt, EnqueueError>)> {
+    fn settle(
+        &mut self,
+        (number, outcome): Settled,
+    ) -> Option<(u64, Result<Receipt, EnqueueError>)> {
         // What was given up as late has its outcome already.
         let at = usize::try_from(number.checked_sub(self.first)?).ok()?;
         let flight = self.flights.get_mut(at)?.take()?;

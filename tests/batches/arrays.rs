@@ -146,7 +146,10 @@ async fn the_answer_has_the_form_that_is_asked_for(jobgate: &Jobgate) {
     assert_eq!((&body["items"][0]["index"], &body["accepted"]), (&json!(1), &json!(2)));
 
     let answer = post(jobgate, SIGNUPS, &[("accept", "text/csv")], &array).await;
-    assert_eq!((answer.status, answer.problem()), (StatusCode::NOT_ACCEPTABLE, "not-acceptable".into()));
+    assert_eq!(
+        (answer.status, answer.problem()),
+        (StatusCode::NOT_ACCEPTABLE, "not-acceptable".into())
+    );
 }
 
 /// The same batch under the same key has the same ids; whatever differs has others.
@@ -171,9 +174,11 @@ async fn a_key_makes_the_ids(jobgate: &Jobgate) {
     let ndjson = ("content-type", "application/x-ndjson");
     assert_eq!(ids(&[key, ndjson], &lines).await, first, "the same items, as lines");
     let swapped = json!([other, one]).to_string();
-    for changed in
-        [ids(&[("idempotency-key", "\"b\"")], &array).await, ids(&[key], &swapped).await, ids(&[], &array).await]
-    {
+    for changed in [
+        ids(&[("idempotency-key", "\"b\"")], &array).await,
+        ids(&[key], &swapped).await,
+        ids(&[], &array).await,
+    ] {
         assert!(changed.iter().all(|id| !first.contains(id)), "{changed:?}");
     }
     let answer = post(jobgate, SIGNUPS, &[("idempotency-key", "")], &array).await;
@@ -185,7 +190,10 @@ async fn bounds_hold(jobgate: &Jobgate) {
     let answer = post(jobgate, SIGNUPS, &[], &many(10_000)).await;
     assert_eq!(answer.json()["rejected"], 10_000);
     let answer = post(jobgate, SIGNUPS, &[], &many(10_001)).await;
-    assert_eq!((answer.status, answer.problem()), (StatusCode::PAYLOAD_TOO_LARGE, "payload-too-large".into()));
+    assert_eq!(
+        (answer.status, answer.problem()),
+        (StatusCode::PAYLOAD_TOO_LARGE, "payload-too-large".into())
+    );
     assert!(answer.text.contains("10000 items"), "{}", answer.text);
     let lines = [("content-type", "application/x-ndjson"), ("accept", "application/json")];
     let answer = post(jobgate, SIGNUPS, &lines, &"{}\n".repeat(10_001)).await;

@@ -220,7 +220,9 @@ async fn what_is_no_event_is_refused(jobgate: &Jobgate) {
     assert_eq!(raw("{\"id\":").await.problem(), "not-json");
     assert_eq!(raw("").await.problem(), "not-json");
     assert_eq!(places(&raw("[]").await), [""]);
-    let twice = raw(r#"{"specversion":"1.0","id":"1","id":"2","source":"/a","type":"user.signup","data":{}}"#);
+    let twice = raw(
+        r#"{"specversion":"1.0","id":"1","id":"2","source":"/a","type":"user.signup","data":{}}"#,
+    );
     assert!(places(&twice.await).contains(&"/id".to_owned()));
     let job = json!({ "campaign_id": uuid(), "user_id": uuid() });
     let event_as_job = post(jobgate, "/jobs/email.welcome", &[("content-type", STRUCTURED)], &job);

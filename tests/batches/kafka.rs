@@ -54,8 +54,7 @@ fn read(brokers: &str, topic: &str) -> Vec<Record> {
     let metadata = consumer.fetch_metadata(Some(topic), ASK).expect("its partitions");
     let (mut start, mut left) = (TopicPartitionList::new(), BTreeMap::new());
     for partition in metadata.topics()[0].partitions() {
-        let (first, end) =
-            consumer.fetch_watermarks(topic, partition.id(), ASK).expect("its end");
+        let (first, end) = consumer.fetch_watermarks(topic, partition.id(), ASK).expect("its end");
         if end > first {
             left.insert(partition.id(), end);
             start.add_partition_offset(topic, partition.id(), Offset::Beginning).expect("it");

@@ -54,7 +54,15 @@ async fn a_bad_line_is_a_fault_of_its_own(jobgate: &Jobgate) {
     let (good, long) = (signup().to_string(), vec![b'x'; (1 << 20) + 1]);
     let latin = [b"{\"email\": \"", &b"\xe9"[..], b"\"}"].concat();
     let lines: [&[u8]; 9] = [
-        good.as_bytes(), b"", b"{\"user_id\":", &latin, &long, b"[]", b"  \r", b"{}", good.as_bytes(),
+        good.as_bytes(),
+        b"",
+        b"{\"user_id\":",
+        &latin,
+        &long,
+        b"[]",
+        b"  \r",
+        b"{}",
+        good.as_bytes(),
     ];
     client.requests.send(lines.join(&b"\n"[..])).await;
     client.requests.end().await;

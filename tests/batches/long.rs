@@ -68,8 +68,11 @@ async fn stream(jobgate: &Jobgate, megabytes: usize, is_minimal: bool) -> usize 
         }
     };
     let ((), (answered, summary)) = tokio::join!(writing, reading);
-    assert_eq!(summary["summary"]["accepted"], chunks * LINES_OF_CHUNK, "{summary}");
-    assert_eq!(answered, if is_minimal { 0 } else { chunks * LINES_OF_CHUNK });
+    let count = |name: &str| summary["summary"][name].as_u64().expect("a number");
+    // On a machine that is busy enough an acknowledgement is late.
+    let lines = (chunks * LINES_OF_CHUNK) as u64;
+    assert_eq!(count("accepted") + count("unknown"), lines, "{summary}");
+    assert_eq!(answered, if is_minimal { count("unknown") } else { lines });
     chunks * LINES_OF_CHUNK
 }
 

@@ -36,8 +36,7 @@ async fn the_commands_of_the_page_do_what_it_says() {
     }
     let twice = lines("key");
     assert_eq!(twice[0]["items"][0]["receipt"]["id"], twice[1]["items"][0]["receipt"]["id"]);
-    let ids: Vec<Value> =
-        ["structured", "binary"].map(|name| answer(name)["id"].clone()).to_vec();
+    let ids: Vec<Value> = ["structured", "binary"].map(|name| answer(name)["id"].clone()).to_vec();
     assert!(ids[0].is_string() && ids[0] == ids[1], "{ids:?}");
     assert_eq!(answer("events")["accepted"], 1);
 }

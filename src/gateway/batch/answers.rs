@@ -12,8 +12,8 @@ use futures_util::stream::poll_fn;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::items::{Counts, ItemBody, Summary, SummaryLine, Unlisted};
 use super::super::problem::Problem;
+use super::items::{Counts, ItemBody, Summary, SummaryLine, Unlisted};
 
 /// Bytes that go to the connection at a time, where more wait.
 const CHUNK_BYTES: usize = 32 << 10;
@@ -39,13 +39,8 @@ impl Answers {
     pub(super) fn new(is_minimal: bool) -> (Self, Body) {
         let (to, mut from) = mpsc::channel::<Bytes>(CHUNKS_MAX);
         let chunks = poll_fn(move |context| from.poll_recv(context)).map(Ok::<_, Infallible>);
-        let answers = Self {
-            to,
-            waiting: Vec::new(),
-            is_minimal,
-            counts: Counts::default(),
-            unlisted: None,
-        };
+        let answers =
+            Self { to, waiting: Vec::new(), is_minimal, counts: Counts::default(), unlisted: None };
         (answers, Body::from_stream(chunks))
     }
 

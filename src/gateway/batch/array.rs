@@ -160,9 +160,8 @@ fn of_array(record_type: &RecordType, body: &Bytes) -> Result<Vec<Item>, Problem
         );
         return Err(Problem::invalid_payload(vec![Fault::new("", detail)]));
     }
-    let array: Array<'_> = serde_json::from_slice(body).map_err(|error| {
-        if error.is_data() { too_many() } else { not_json(&error) }
-    })?;
+    let array: Array<'_> = serde_json::from_slice(body)
+        .map_err(|error| if error.is_data() { too_many() } else { not_json(&error) })?;
     let item = |(index, text): (u64, &RawValue)| Item {
         index,
         line: Line::Text(body.slice_ref(text.get().as_bytes())),

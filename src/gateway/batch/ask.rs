@@ -121,7 +121,10 @@ mod tests {
     const JSONL: AnswerForm = AnswerForm::Lines("application/jsonl");
 
     fn headers(name: &'static str, values: &[&'static str]) -> HeaderMap {
-        values.iter().map(|value| (name.parse().unwrap(), HeaderValue::from_static(value))).collect()
+        values
+            .iter()
+            .map(|value| (name.parse().unwrap(), HeaderValue::from_static(value)))
+            .collect()
     }
 
     fn form(accept: &[&'static str], body: Form) -> Option<AnswerForm> {
@@ -138,7 +141,11 @@ mod tests {
             (&["application/x-ndjson"], Some(NDJSON), Some(JSONL)),
             (&["application/jsonl"], Some(JSONL), Some(JSONL)),
             (&["application/json;q=0.5, application/x-ndjson"], Some(NDJSON), Some(JSONL)),
-            (&["application/json", "application/x-ndjson;q=0.1"], Some(AnswerForm::Json), Some(AnswerForm::Json)),
+            (
+                &["application/json", "application/x-ndjson;q=0.1"],
+                Some(AnswerForm::Json),
+                Some(AnswerForm::Json),
+            ),
             (&["*/*, application/json;q=0"], Some(NDJSON), Some(JSONL)),
             (&["text/csv, text/*"], None, None),
             (&["application/json;q=0"], None, None),

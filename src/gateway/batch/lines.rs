@@ -183,7 +183,8 @@ mod tests {
         let longest = vec![b'x'; LINE_BYTES_MAX];
         let text = String::from_utf8(longest.clone()).unwrap();
         assert_eq!(cut(&[&longest, b"\nb"]), numbered(&[(0, &text), (1, "b")]));
-        for pieces in [vec![&longest[..], b"x\nb"], vec![&longest[..], &longest, &longest, b"\nb"]] {
+        for pieces in [vec![&longest[..], b"x\nb"], vec![&longest[..], &longest, &longest, b"\nb"]]
+        {
             assert_eq!(cut(&pieces), numbered(&[(0, "too long"), (1, "b")]));
         }
         let whole = [&longest[..], b"x"].concat();

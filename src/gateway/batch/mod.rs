@@ -99,7 +99,9 @@ pub(super) async fn answer(
             let body = body::read(request, body::ARRAY_BYTES_MAX).await?;
             match answer_form {
                 AnswerForm::Json => array::answer(plan, form, &body).await?,
-                AnswerForm::Lines(name) => lines(array::answer_lines(plan, form, &body).await?, name),
+                AnswerForm::Lines(name) => {
+                    lines(array::answer_lines(plan, form, &body).await?, name)
+                }
             }
         }
     };

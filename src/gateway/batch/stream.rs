@@ -137,6 +137,7 @@ impl Stream {
     async fn work(&mut self, stop: CancellationToken) -> Option<End> {
         let connection = self.answers.connection();
         let mut idle = pin!(sleep_until(Instant::now() + IDLE_MAX));
+        let mut wanted_more = true;
         loop {
             self.settle();
             self.take_lines();
@@ -153,6 +154,11 @@ impl Stream {
                 _ => {}
             }
             let wants_more = self.end.is_none() && self.may_take() && !self.lines.has_more();
+            if wants_more && !wanted_more {
+                // It was jobgate that had no time: what the client did meanwhile says nothing.
+                idle.as_mut().reset(Instant::now() + IDLE_MAX);
+            }
+            wanted_more = wants_more;
             let waits_for_room =
                 self.waiting.as_ref().map(|(_, checked)| checked.accepted.value.len());
             let others = self.batch.room_again(waits_for_room.unwrap_or_default());

@@ -247,7 +247,8 @@ impl Problem {
     /// A stream whose client does nothing.
     pub(super) fn idle_stream() -> Self {
         Self {
-            detail: "Nothing was sent and nothing was read for 60 s; send on from next_index".into(),
+            detail: "Nothing was sent and nothing was read for 60 s; send on from next_index"
+                .into(),
             ..Self::request_timeout()
         }
     }
