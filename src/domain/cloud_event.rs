@@ -214,7 +214,9 @@ impl Draft {
 
     /// Takes what is wrong with the data.
     pub fn further_faults(&mut self, faults: Vec<Fault>) {
-        faults.into_iter().for_each(|fault| self.faults.push(fault));
+        for fault in faults {
+            self.faults.push(fault);
+        }
     }
 
     fn take_member(&mut self, name: &str, raw: &RawValue) {

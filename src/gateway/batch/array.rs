@@ -113,7 +113,9 @@ async fn run(plan: &Plan, items: Vec<Item>) -> (Vec<ItemBody>, Counts) {
     }
     done.sort_unstable_by_key(|item| item.index);
     let mut counts = Counts::default();
-    done.iter().for_each(|item| counts.count(item));
+    for item in &done {
+        counts.count(item);
+    }
     (done, counts)
 }
 

@@ -78,8 +78,8 @@ fn wish(ranges: &[(String, u16)], form: AnswerForm) -> u16 {
 }
 
 fn named(ranges: &[(String, u16)]) -> Option<AnswerForm> {
-    let names = ranges.iter().filter(|(_, quality)| *quality > 0).map(|(name, _)| name);
-    names.filter_map(|name| LINES.into_iter().find(|of| of == name)).next().map(AnswerForm::Lines)
+    let mut names = ranges.iter().filter(|(_, quality)| *quality > 0).map(|(name, _)| name);
+    names.find_map(|name| LINES.into_iter().find(|of| of == name)).map(AnswerForm::Lines)
 }
 
 /// Whether the caller wants to hear of what was not accepted alone (`Prefer: return=minimal`).

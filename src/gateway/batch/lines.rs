@@ -60,25 +60,22 @@ impl Lines {
     /// The next line that has come whole and is not blank, with its number.
     pub(super) fn next(&mut self) -> Option<(u64, Line)> {
         loop {
-            let line = match memchr(b'\n', &self.piece) {
-                Some(at) => {
-                    let text = self.piece.split_to(at);
-                    // Its end.
-                    drop(self.piece.split_to(1));
-                    self.complete(text)
+            let line = if let Some(at) = memchr(b'\n', &self.piece) {
+                let text = self.piece.split_to(at);
+                // Its end.
+                drop(self.piece.split_to(1));
+                self.complete(text)
+            } else {
+                let rest = std::mem::take(&mut self.piece);
+                self.has_more = false;
+                if !self.has_ended {
+                    self.begin(&rest);
+                    return None;
                 }
-                None => {
-                    let rest = std::mem::take(&mut self.piece);
-                    self.has_more = false;
-                    if !self.has_ended {
-                        self.begin(&rest);
-                        return None;
-                    }
-                    if rest.is_empty() && self.begun.is_empty() && !self.is_too_long {
-                        return None;
-                    }
-                    self.complete(rest)
+                if rest.is_empty() && self.begun.is_empty() && !self.is_too_long {
+                    return None;
                 }
+                self.complete(rest)
             };
             let index = self.next;
             self.next += 1;

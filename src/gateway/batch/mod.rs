@@ -91,18 +91,13 @@ pub(super) async fn answer(
         is_enveloped: form == Form::Events,
         is_minimal,
     };
-    let mut response = match (form, answer_form) {
-        (Form::Lines(_), AnswerForm::Lines(name)) => {
-            lines(stream::begin(plan, &services.streams, request, coding).await, name)
-        }
-        _ => {
-            let body = body::read(request, body::ARRAY_BYTES_MAX).await?;
-            match answer_form {
-                AnswerForm::Json => array::answer(plan, form, &body).await?,
-                AnswerForm::Lines(name) => {
-                    lines(array::answer_lines(plan, form, &body).await?, name)
-                }
-            }
+    let mut response = if let (Form::Lines(_), AnswerForm::Lines(name)) = (form, answer_form) {
+        lines(stream::begin(plan, &services.streams, request, coding).await, name)
+    } else {
+        let body = body::read(request, body::ARRAY_BYTES_MAX).await?;
+        match answer_form {
+            AnswerForm::Json => array::answer(plan, form, &body).await?,
+            AnswerForm::Lines(name) => lines(array::answer_lines(plan, form, &body).await?, name),
         }
     };
     if is_minimal {
