@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
 use super::harness::{Answer, Jobgate, uuid, verification};
-use super::{SIGNUPS, gateway, signup};
+use super::{SIGNUPS, gateway, lines_of, signup};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Coding {
@@ -90,7 +90,7 @@ async fn every_producing_path_takes_them(jobgate: &Jobgate, coding: Coding) {
     let answer = post(jobgate, SIGNUPS, JSON, coding.name(), array).await;
     assert_eq!(answer.status, StatusCode::MULTI_STATUS, "{coding:?}: {}", answer.text);
     // Several members, or frames, are one body.
-    let lines: String = (0..3_000).map(|_| format!("{}\n", signup())).collect();
+    let lines = lines_of((0..3_000).map(|_| signup()));
     let (head, tail) = lines.as_bytes().split_at(lines.len() / 2);
     let packed = [coding.pack(head).await, coding.pack(tail).await].concat();
     let answer = post(jobgate, SIGNUPS, LINES, coding.name(), packed).await;
@@ -111,7 +111,7 @@ async fn what_does_not_unpack_is_refused(jobgate: &Jobgate, coding: Coding) {
         assert_eq!(answer.problem(), "corrupt-body", "{coding:?} {what}");
     }
     // Of lines, those before it count.
-    let lines: String = (0..2_000).map(|_| format!("{}\n", signup())).collect();
+    let lines = lines_of((0..2_000).map(|_| signup()));
     let packed = coding.pack(lines.as_bytes()).await;
     let cut = packed[..packed.len() / 2].to_vec();
     let answer = post(jobgate, SIGNUPS, LINES, coding.name(), cut).await;

@@ -13,7 +13,7 @@ use tokio::process::Command;
 
 use super::harness::{Answer, Jobgate, uuid};
 use super::kafka::{Record, records};
-use super::{SIGNUPS, TOPIC, gateway, of_user, signup};
+use super::{SIGNUPS, TOPIC, gateway, lines_of, of_user, signup};
 
 const EVENTS: &str = "/events/user.signup";
 const STRUCTURED: &str = "application/cloudevents+json";
@@ -67,7 +67,7 @@ async fn events_of_the_official_sdk_are_taken_and_read_back_by_it() {
 
     let kafka = of_user_in_kafka(&jobgate, &user).await;
     assert_eq!(kafka.len(), 7);
-    let lines: String = kafka.iter().map(|record| format!("{}\n", shown(record))).collect();
+    let lines = lines_of(kafka.iter().map(shown));
     let read = sdk(&["read"], &lines).await;
     let read: Vec<Value> =
         read.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();

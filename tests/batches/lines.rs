@@ -11,7 +11,7 @@ use tokio::process::Command;
 use super::client::Client;
 use super::harness::{Jobgate, until, uuid};
 use super::kafka::records;
-use super::{SIGNUPS, TOPIC, gateway, of_user, signup};
+use super::{SIGNUPS, TOPIC, gateway, lines_of, of_user, signup};
 
 const MINIMAL: &str = "Prefer: return=minimal\r\n";
 
@@ -87,7 +87,7 @@ async fn a_bad_line_is_a_fault_of_its_own(jobgate: &Jobgate) {
 /// As the documentation has it: `-T` waits for leave to send, and reads meanwhile.
 async fn curl_streams_a_file(jobgate: &Jobgate) {
     let file = jobgate.dir.path().join("signups.ndjson");
-    let lines: String = (0..2_000).map(|_| format!("{}\n", signup())).collect();
+    let lines = lines_of((0..2_000).map(|_| signup()));
     std::fs::write(&file, &lines).expect("a file");
     for (source, size) in [(file.to_str().expect("a path"), 2_000), ("-", 2_000)] {
         let mut curl = Command::new("curl");
@@ -113,7 +113,7 @@ async fn keys_keep_their_order(jobgate: &Jobgate) {
     let count = 20_000;
     let mut chunk = String::new();
     for number in 0..count {
-        chunk += &format!("{}\n", of_user(&users[number % users.len()], number));
+        chunk += &lines_of([of_user(&users[number % users.len()], number)]);
         if chunk.len() > 50_000 || number + 1 == count {
             client.requests.send(&chunk).await;
             chunk.clear();
@@ -136,7 +136,7 @@ async fn keys_keep_their_order(jobgate: &Jobgate) {
 /// With `return=minimal`, which a client that does not stream its answer asks for.
 async fn a_client_may_send_everything_before_it_reads(jobgate: &Jobgate) {
     // 8 MB: more than the sockets between the two hold.
-    let lines: String = (0..30_000).map(|n| format!("{}\n", of_user(&uuid(), n))).collect();
+    let lines = lines_of((0..30_000).map(|n| of_user(&uuid(), n)));
     let mut client = Client::open(&jobgate.base, SIGNUPS, MINIMAL).await;
     for chunk in lines.as_bytes().chunks(60_000) {
         client.requests.send(chunk).await;
@@ -199,7 +199,7 @@ async fn who_never_reads_is_held_up_and_then_cut_off() {
     let user = uuid();
     let mut client = Client::open(&jobgate.base, SIGNUPS, "").await;
     client.answers.head().await;
-    let chunk: String = (0..200).map(|n| format!("{}\n", of_user(&user, n))).collect();
+    let chunk = lines_of((0..200).map(|n| of_user(&user, n)));
     let begun = Instant::now();
     let mut sent = 0_usize;
     // 15 s without a byte in either direction.

@@ -50,3 +50,9 @@ fn of_user(user: &str, number: usize) -> Value {
         "metadata": { "number": number }
     })
 }
+
+/// Each on a line.
+fn lines_of(items: impl IntoIterator<Item = Value>) -> String {
+    let lines: Vec<String> = items.into_iter().map(|item| format!("{item}\n")).collect();
+    lines.concat()
+}

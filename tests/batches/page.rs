@@ -18,7 +18,7 @@ async fn the_commands_of_the_page_do_what_it_says() {
     }
     let lines = |name: &str| {
         let text = printed.get(name).unwrap_or_else(|| panic!("the page has no block {name}"));
-        let lines = text.lines().map(|line| serde_json::from_str(line));
+        let lines = text.lines().map(serde_json::from_str);
         lines.collect::<Result<Vec<Value>, _>>().unwrap_or_else(|_| panic!("{name}: {text}"))
     };
     let answer = |name: &str| lines(name).pop().expect("a line");

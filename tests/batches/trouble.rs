@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::{Answers, Client, Requests};
 use super::harness::{Jobgate, Options, until, uuid};
 use super::kafka::{Record, records};
-use super::{SIGNUPS, TOPIC, of_user};
+use super::{SIGNUPS, TOPIC, lines_of, of_user};
 
 /// How long anything may take on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
@@ -32,7 +32,7 @@ async fn with_kafka() -> (tempfile::TempDir, LocalKafka, Jobgate) {
 async fn send(requests: &mut Requests, user: &str, stop: &CancellationToken) -> usize {
     let mut number = 0;
     while !stop.is_cancelled() {
-        let lines: String = (0..20).map(|n| format!("{}\n", of_user(user, number + n))).collect();
+        let lines = lines_of((0..20).map(|n| of_user(user, number + n)));
         if requests.try_send(lines).await.is_err() {
             break;
         }
