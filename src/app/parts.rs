@@ -17,7 +17,7 @@ use crate::domain::clock::{SharedClock, SystemClock};
 use crate::domain::counters::Counters;
 use crate::domain::id::IdSource;
 use crate::domain::snapshot::{About, Board, WorkerSnapshot};
-use crate::gateway::{Metrics, Readiness, Services, UseCases};
+use crate::gateway::{Metrics, Readiness, Services, Streams, UseCases};
 use crate::kafka::{Groups, KafkaSettings, Producer, Reader};
 use crate::mail::{MailSettings, MailTransport, Mailer};
 use crate::operations::{
@@ -283,6 +283,7 @@ impl Parts {
         operated: Operated,
         (tracker, base_stop): (&TaskTracker, &CancellationToken),
         stop: &Stop,
+        streams: Streams,
     ) -> Services {
         let enqueue = Enqueue::new(
             self.producer.clone(),
@@ -325,6 +326,7 @@ impl Parts {
             workers: operated.workers,
             pauses: operated.pauses,
             quarantines: operated.quarantines,
+            streams,
             readiness: Readiness::new(move || {
                 !stop.has_begun() && producer.is_ready() && knows_callers()
             }),

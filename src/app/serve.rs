@@ -15,7 +15,7 @@ use super::settings::Settings;
 use super::signals::Signals;
 use super::stop::Stop;
 use super::{Types, pushing, welcome};
-use crate::gateway::{self, Readiness};
+use crate::gateway::{self, Readiness, Streams};
 use crate::worker::RunningPool;
 
 // The bounds of a stop. Those that follow on each other add up to 18 s, which leaves 6 s for a
@@ -104,7 +104,9 @@ async fn run(
         if let Some(verifier) = &parts.verifier {
             verifier.start(&base_tasks, &base_stop);
         }
-        let services = parts.services(settings, operated, (&base_tasks, &base_stop), stop);
+        let streams = Streams::new(gateway_tasks.clone(), gateway_stop.clone());
+        let bases = (&base_tasks, &base_stop);
+        let services = parts.services(settings, operated, bases, stop, streams);
         gateway::router(services, parts.verifier.clone(), settings.door.rate_limit)
     } else {
         let (pool, stop) = (pool.clone(), stop.clone());

@@ -88,6 +88,11 @@ impl Faults {
         self.listed.len() >= MAX_FAULTS
     }
 
+    /// Those that are listed, as they came.
+    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
+        self.listed.iter()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.listed.is_empty() && self.unlisted == 0

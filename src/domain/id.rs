@@ -57,6 +57,21 @@ pub fn of_parked(quarantine: Uuid, topic: &str, partition: i32, offset: i64) -> 
     Uuid::new_v5(&NAMESPACE, parked.as_bytes())
 }
 
+/// The id of an event that came with an id of its own (`CloudEvents`): unique with its source, so
+/// the same event has the same id however often it is sent.
+pub fn of_cloud_event(source: &str, id: &str) -> Uuid {
+    // The length keeps what the two are apart.
+    Uuid::new_v5(&NAMESPACE, format!("cloud event {} {source} {id}", source.len()).as_bytes())
+}
+
+/// The id of an item of a batch that is sent under a key of its caller's: the same item at the
+/// same place has the same id however often the batch is sent. The payload is part of it, so
+/// that a key which is used again for something else can never pass for its first use.
+pub fn of_item(caller: &str, path: &str, key: &str, index: u64, payload: &str) -> Uuid {
+    let place = format!("item {} {path} {} {index}", caller.len(), key.len());
+    Uuid::new_v5(&NAMESPACE, [&place, caller, key, payload].join("\n").as_bytes())
+}
+
 /// What the order of a topic's key is kept by: a name of fixed length for any bytes.
 pub fn of_lane(topic: &str, key: &[u8]) -> Uuid {
     Uuid::new_v5(&NAMESPACE, &[b"lane ", topic.as_bytes(), b" ", key].concat())
@@ -80,5 +95,28 @@ mod tests {
         assert_eq!(id.to_string(), "99c7cf8c-3db1-5eca-8965-5395da0280ab");
         assert_ne!(id, of_place("waitlist.email.welcome", 3, 18));
         assert_eq!(time_of(id), None);
+    }
+
+    #[test]
+    fn an_event_of_another_source_is_another_one() {
+        let id = of_cloud_event("/orders", "7");
+        assert_eq!(id, of_cloud_event("/orders", "7"));
+        assert_ne!(id, of_cloud_event("/orders", "8"));
+        assert_ne!(of_cloud_event("/a b", "c"), of_cloud_event("/a", "b c"));
+    }
+
+    #[test]
+    fn each_part_of_an_item_counts() {
+        let id = of_item("a", "/jobs/x/batch", "k", 1, "{}");
+        assert_eq!(id, of_item("a", "/jobs/x/batch", "k", 1, "{}"));
+        for other in [
+            of_item("b", "/jobs/x/batch", "k", 1, "{}"),
+            of_item("a", "/jobs/y/batch", "k", 1, "{}"),
+            of_item("a", "/jobs/x/batch", "l", 1, "{}"),
+            of_item("a", "/jobs/x/batch", "k", 2, "{}"),
+            of_item("a", "/jobs/x/batch", "k", 1, "{\"a\":1}"),
+        ] {
+            assert_ne!(id, other);
+        }
     }
 }

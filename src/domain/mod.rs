@@ -8,6 +8,7 @@ pub mod actor;
 pub mod calendar;
 pub mod catalog;
 pub mod clock;
+pub mod cloud_event;
 pub mod commit_note;
 pub mod counters;
 pub mod dead_letter;

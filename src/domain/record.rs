@@ -40,8 +40,14 @@ pub mod header {
     /// On a record that was parked while its key was quarantined: the quarantine, and its number
     /// there.
     pub const QUARANTINE: &str = "quarantine";
+    /// The media type of a value that came as a `CloudEvent` (its Kafka binding).
+    pub const CONTENT_TYPE: &str = "content-type";
+    /// What stands before the name of an attribute of a `CloudEvent` (its Kafka binding). The
+    /// attributes themselves are the event's own; [`super::super::cloud_event`] says which
+    /// names there may be.
+    pub const CLOUD_EVENT: &str = "ce_";
 
-    const ALL: [&str; 15] = [
+    const ALL: [&str; 16] = [
         MESSAGE_ID,
         PRODUCED_AT,
         PRODUCER,
@@ -57,6 +63,7 @@ pub mod header {
         TRACEPARENT,
         TRACESTATE,
         QUARANTINE,
+        CONTENT_TYPE,
     ];
 
     /// A name as records keep it: one of the above is not copied.

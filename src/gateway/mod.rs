@@ -8,9 +8,11 @@
 //! order, and a line in [`router`] that says which scope it asks for.
 
 mod access;
+mod batch;
 mod body;
 mod body_memory;
 mod caller;
+mod cloud_events;
 mod door;
 mod endpoints;
 mod exposition;
@@ -34,6 +36,7 @@ use crate::operations::{
     ResetOffsets, Schedule, Stats, Statuses, Topics, Waiting, Workers,
 };
 
+pub use batch::Streams;
 pub use door::{CONNECTIONS_MAX, Certificate, CertificateError, Door};
 pub use front::Front;
 pub use limits::{RateLimit, RateLimitError};
@@ -95,6 +98,8 @@ pub struct UseCases {
     pub pauses: Pauses,
     /// List and release quarantined keys.
     pub quarantines: QuarantineDesk,
+    /// Where the streams of lines run.
+    pub streams: Streams,
     /// Whether this process is ready.
     pub readiness: Readiness,
 }

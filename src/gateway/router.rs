@@ -10,10 +10,10 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::access::{Guard, Routes};
 use super::endpoints::{
-    add_partitions, cancel_replay, cancel_scheduled_job, discard_dead_letter, enqueue_job,
-    get_catalog, get_dead_letter, get_job_status, get_lag, get_metrics, get_replay,
+    add_partitions, cancel_replay, cancel_scheduled_job, discard_dead_letter, enqueue_batch,
+    enqueue_job, get_catalog, get_dead_letter, get_job_status, get_lag, get_metrics, get_replay,
     get_scheduled_job, get_stats, get_topics, health, list_audit, list_dead_letters,
-    list_quarantines, list_replays, list_workers, pause_type, publish_event,
+    list_quarantines, list_replays, list_workers, pause_type, publish_batch, publish_event,
     rebuild_dead_letter_index, release_quarantine, replay_dead_letter, reset_offsets, start_replay,
     validate_payload,
 };
@@ -28,12 +28,14 @@ use crate::auth::Verifier;
 pub(super) fn routes(guard: Option<Guard>, limits: Limits) -> Routes {
     Routes::new(openapi::Api::openapi(), guard, limits)
         .of_type(JobsWrite, "type", routes!(enqueue_job::enqueue_job))
+        .of_type(JobsWrite, "type", routes!(enqueue_batch::enqueue_batch))
         .of_type(JobsWrite, "type", routes!(validate_payload::validate_job))
         .of_type(JobsRead, "type", routes!(get_job_status::get_job_status))
         .of_some_type(JobsRead, routes!(get_job_status::find_job))
         .of_some_type(JobsRead, routes!(get_scheduled_job::get_scheduled_job))
         .of_some_type(JobsWrite, routes!(cancel_scheduled_job::cancel_scheduled_job))
         .of_type(EventsWrite, "topic", routes!(publish_event::publish_event))
+        .of_type(EventsWrite, "topic", routes!(publish_batch::publish_batch))
         .of_type(EventsWrite, "topic", routes!(validate_payload::validate_event))
         .any_caller(routes!(get_catalog::get_catalog))
         .scoped(AdminRead, routes!(list_dead_letters::list_dead_letters))

@@ -49,7 +49,7 @@ impl KafkaFault {
 }
 
 /// A record that is not known to be durable.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, Error)]
 pub enum ProduceError {
     /// The queue towards Kafka is full: nothing was written.
     #[error("the queue towards Kafka is full")]

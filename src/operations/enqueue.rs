@@ -4,16 +4,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use super::batch::BATCHES_KIB_MAX;
 use crate::domain::catalog::{Accepted, RecordType};
 use crate::domain::clock::{SharedClock, rfc3339};
+use crate::domain::cloud_event::Attributes;
 use crate::domain::counters::{Counters, TypeCounters};
 use crate::domain::fair_share::FairShares;
 use crate::domain::id::{IdSource, time_of};
-use crate::domain::receipt::Receipt;
+use crate::domain::receipt::{Place, Receipt};
 use crate::domain::record::{Headers, OutgoingRecord, header};
-use crate::kafka::{ProduceError, Producer};
+use crate::kafka::{Delivery, ProduceError, Producer};
 
 /// How long a caller waits for the acknowledgement. Below the 10 s after which many HTTP
 /// clients give up, far above any healthy acknowledgement.
@@ -62,6 +65,8 @@ pub struct Enqueue {
     counters: Arc<Counters>,
     /// The queue towards Kafka, as far as callers may fill it.
     queue: Arc<FairShares>,
+    /// What the batches of this process have on their way together.
+    pub(super) batches: Arc<Semaphore>,
 }
 
 impl Enqueue {
@@ -76,7 +81,8 @@ impl Enqueue {
         let producer_name = producer_name.into();
         let (part, whole) = OF_THE_QUEUE;
         let queue = FairShares::of(producer.queue_bytes() / whole * part);
-        Self { producer, ids, clock, producer_name, counters, queue }
+        let batches = Arc::new(Semaphore::new(BATCHES_KIB_MAX));
+        Self { producer, ids, clock, producer_name, counters, queue, batches }
     }
 
     /// Whether a record would be accepted now.
@@ -92,40 +98,68 @@ impl Enqueue {
         accepted: Accepted,
         producer: Option<&str>,
     ) -> Result<Receipt, EnqueueError> {
-        let id = self.ids.next(self.clock.now_ms());
-        let written = self.enqueue_as(id, record_type, accepted, producer);
-        let answer = tokio::time::timeout(ANSWER_DEADLINE, written).await;
-        answer.unwrap_or(Err(EnqueueError::OutcomeUnknown { id }))
+        self.enqueue_as(record_type, accepted, Marks { producer, ..Marks::default() }).await
     }
 
-    /// The same under this id, a `UUIDv7`, waiting for as long as the producer tries.
+    /// The same, of a record that is marked.
     pub async fn enqueue_as(
         &self,
-        id: Uuid,
         record_type: &RecordType,
         accepted: Accepted,
-        producer: Option<&str>,
+        marks: Marks<'_>,
     ) -> Result<Receipt, EnqueueError> {
-        let counters = self.counters.of(&record_type.name).cloned().unwrap_or_default();
+        let (sent, delivery) = self.hand_over(record_type, accepted, marks, |_| {})?;
+        let id = sent.id;
+        match tokio::time::timeout(ANSWER_DEADLINE, delivery).await {
+            Ok(Ok(place)) => Ok(sent.receipt(record_type, place)),
+            Ok(Err(error)) => Err(EnqueueError::from_produce(error, id)),
+            Err(_) => Err(EnqueueError::OutcomeUnknown { id }),
+        }
+    }
+
+    /// The same, waiting for as long as the producer tries.
+    pub async fn enqueue_patiently(
+        &self,
+        record_type: &RecordType,
+        accepted: Accepted,
+        marks: Marks<'_>,
+    ) -> Result<Receipt, EnqueueError> {
+        let (sent, delivery) = self.hand_over(record_type, accepted, marks, |_| {})?;
+        let id = sent.id;
+        match delivery.await {
+            Ok(place) => Ok(sent.receipt(record_type, place)),
+            Err(error) => Err(EnqueueError::from_produce(error, id)),
+        }
+    }
+
+    /// Hands a record over, to be written whether or not the answer is waited for. `settled`
+    /// hears what became of it, on Kafka's thread: it must not block.
+    pub(super) fn hand_over(
+        &self,
+        record_type: &RecordType,
+        accepted: Accepted,
+        marks: Marks<'_>,
+        settled: impl FnOnce(&Result<Place, ProduceError>) + Send + Sync + 'static,
+    ) -> Result<(Sent, Delivery), EnqueueError> {
         if self.producer.is_away() {
-            TypeCounters::count(&counters.enqueue_errors);
-            return Err(EnqueueError::Away);
+            return Err(self.refuse(record_type, EnqueueError::Away));
         }
         let bytes = accepted.value.len() + RECORD_BYTES;
-        let Some(share) = self.queue.take(producer.unwrap_or_default(), bytes) else {
-            TypeCounters::count(&counters.enqueue_errors);
-            return Err(EnqueueError::OverShare);
+        let Some(share) = self.queue.take(marks.producer.unwrap_or_default(), bytes) else {
+            return Err(self.refuse(record_type, EnqueueError::OverShare));
         };
         let Accepted { payload, key, value } = accepted;
         // Read, it may be many times as large as its text: not while Kafka is waited for.
         drop(payload);
+        let counters = self.counters.of(&record_type.name).cloned().unwrap_or_default();
+        let id = marks.id.unwrap_or_else(|| self.ids.next(self.clock.now_ms()));
         // The id's own time: the source may run ahead of the clock to keep its order.
         let produced_at_ms = time_of(id).unwrap_or_else(|| self.clock.now_ms());
         let record = OutgoingRecord {
             topic: record_type.topic.name.clone(),
             key: Some(key.clone().into_bytes()),
             value: Some(value),
-            headers: self.headers(record_type, id, produced_at_ms, producer),
+            headers: self.headers(record_type, id, produced_at_ms, marks),
             timestamp_ms: produced_at_ms,
         };
         let begun = Instant::now();
@@ -138,11 +172,23 @@ impl Enqueue {
             } else {
                 TypeCounters::count(&counters.enqueue_errors);
             }
+            settled(outcome);
         };
-        match self.producer.hand_over(record, told).await {
-            Ok(place) => Ok(Receipt::new(id, &record_type.name, place, &key, produced_at_ms)),
-            Err(error) => Err(EnqueueError::from_produce(error, id)),
+        let delivery = self.producer.hand_over(record, told);
+        Ok((Sent { id, key, produced_at_ms }, delivery))
+    }
+
+    /// Whether Kafka is known to be away.
+    pub(super) fn is_away(&self) -> bool {
+        self.producer.is_away()
+    }
+
+    /// Counts a record that is refused before it is handed over.
+    pub(super) fn refuse(&self, record_type: &RecordType, error: EnqueueError) -> EnqueueError {
+        if let Some(counters) = self.counters.of(&record_type.name) {
+            TypeCounters::count(&counters.enqueue_errors);
         }
+        error
     }
 
     fn headers(
@@ -150,16 +196,46 @@ impl Enqueue {
         record_type: &RecordType,
         id: Uuid,
         produced_at_ms: i64,
-        producer: Option<&str>,
+        marks: Marks<'_>,
     ) -> Headers {
         let mut headers = Headers::new();
         headers.push(header::MESSAGE_ID, id.to_string());
         headers.push(header::PRODUCED_AT, rfc3339(produced_at_ms));
-        headers.push(header::PRODUCER, producer.unwrap_or(&self.producer_name).as_bytes());
+        headers.push(header::PRODUCER, marks.producer.unwrap_or(&self.producer_name).as_bytes());
         for (name, value) in &record_type.headers {
             headers.push(name.clone(), value.as_bytes());
         }
+        for (name, value) in marks.event.into_iter().flat_map(Attributes::headers) {
+            headers.push(name, value.as_bytes());
+        }
         headers
+    }
+}
+
+/// What a record bears beside what its type says.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Marks<'a> {
+    /// Who sends it, where that is not this process.
+    pub producer: Option<&'a str>,
+    /// Its id, where that follows from something; a fresh one otherwise.
+    pub id: Option<Uuid>,
+    /// What it came as, if it was a `CloudEvent`.
+    pub event: Option<&'a Attributes>,
+}
+
+/// A record that was handed over: what its receipt will say, but for its place.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) id: Uuid,
+    key: String,
+    produced_at_ms: i64,
+}
+
+impl Sent {
+    /// Its receipt, now that Kafka has it at this place.
+    pub(super) fn receipt(self, record_type: &RecordType, place: Place) -> Receipt {
+        let Self { id, key, produced_at_ms } = self;
+        Receipt::new(id, &record_type.name, place, &key, produced_at_ms)
     }
 }
 

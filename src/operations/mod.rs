@@ -6,6 +6,7 @@
 
 mod attempts;
 mod audit;
+mod batch;
 mod bury;
 mod dead_letters;
 mod detached;
@@ -31,10 +32,11 @@ mod workers;
 
 pub use attempts::{AttemptLog, Noted, Remembered};
 pub use audit::{Audit, AuditPage, Deed};
+pub use batch::{Batch, Room};
 pub use bury::Undertaker;
 pub use dead_letters::{DeadLetters, LetterDetail, LetterError, LetterPage};
 pub use edge::{Edge, EdgeError};
-pub use enqueue::{Enqueue, EnqueueError};
+pub use enqueue::{Enqueue, EnqueueError, Marks};
 pub use idempotency::{Idempotency, KeyedError, KeyedRequest, Said, Undone};
 pub use index::Indexer;
 pub use lag::{GroupLag, Lag, LagError, PartitionLag, SampledLag, TopicLag};

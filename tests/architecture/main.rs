@@ -84,6 +84,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper", &["gateway", "demo/receiver"]),
     ("hyper_util", &["gateway", "demo/receiver"]),
     ("http_body_util", &["gateway", "demo/receiver"]),
+    ("async_compression", &["gateway/body"]),
     ("tower", &["gateway"]),
     ("utoipa", &["gateway"]),
     ("utoipa_axum", &["gateway"]),

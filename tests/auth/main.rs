@@ -43,10 +43,12 @@ enum Rule {
 use Rule::{AnyToken, Open, Scope};
 
 /// Every endpoint, whom it serves, and what it answers to `{}` from such a caller.
-const RULES: [(&str, &str, Rule, u16); 34] = [
+const RULES: [(&str, &str, Rule, u16); 36] = [
     ("POST", "/jobs/{type}", Scope("jobs:write"), 422),
+    ("POST", "/jobs/{type}/batch", Scope("jobs:write"), 422),
     ("POST", "/jobs/{type}/validate", Scope("jobs:write"), 422),
     ("POST", "/events/{topic}", Scope("events:write"), 422),
+    ("POST", "/events/{topic}/batch", Scope("events:write"), 422),
     ("POST", "/events/{topic}/validate", Scope("events:write"), 422),
     ("GET", "/catalog", AnyToken, 200),
     ("GET", "/admin/dlq", Scope("admin:read"), 200),

@@ -10,10 +10,12 @@ use crate::harness::{Jobgate, Options};
 use crate::support::run_to_end;
 
 /// Every route, as the router lists them.
-const ROUTES: [(&str, &str); 34] = [
+const ROUTES: [(&str, &str); 36] = [
     ("post", "/jobs/{type}"),
+    ("post", "/jobs/{type}/batch"),
     ("post", "/jobs/{type}/validate"),
     ("post", "/events/{topic}"),
+    ("post", "/events/{topic}/batch"),
     ("post", "/events/{topic}/validate"),
     ("get", "/catalog"),
     ("get", "/admin/dlq"),

@@ -14,7 +14,8 @@ use tokio::time::{Instant, Sleep, sleep};
 const BYTES_PER_SECOND_MIN: u32 = 1 << 10;
 
 /// A stream that fails a write as timed out once it has waited too long for the other side.
-/// Waiting spends patience; bytes that are taken earn it again, up to the limit.
+/// Waiting spends patience; bytes that are taken earn it again, up to the limit, and so do bytes
+/// that come: a client may send a long body before it reads its answer.
 pub(super) struct Patience<S> {
     stream: S,
     limit: Duration,
@@ -30,6 +31,17 @@ impl<S> Patience<S> {
         Self { stream, limit, left: limit, over, waits_since: None }
     }
 
+    /// Bytes have come while a write waits.
+    fn earn(&mut self, bytes: usize) {
+        let Some(since) = self.waits_since.as_mut() else { return };
+        let now = Instant::now();
+        let left = self.left.saturating_sub(now - *since);
+        *since = now;
+        self.left = left.saturating_add(worth(bytes)).min(self.limit);
+        let until = now + self.left;
+        self.over.as_mut().reset(until);
+    }
+
     /// Passes on the outcome of a write; one that has to wait starts the clock.
     fn bounded(
         &mut self,
@@ -40,12 +52,8 @@ impl<S> Patience<S> {
             if let Some(since) = self.waits_since.take() {
                 self.left = self.left.saturating_sub(since.elapsed());
             }
-            if self.left < self.limit {
-                let bytes = taken.as_ref().copied().unwrap_or_default();
-                let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-                let earned = Duration::from_secs(1) * bytes / BYTES_PER_SECOND_MIN;
-                self.left = (self.left + earned).min(self.limit);
-            }
+            let bytes = taken.as_ref().copied().unwrap_or_default();
+            self.left = self.left.saturating_add(worth(bytes)).min(self.limit);
             return outcome;
         }
         if self.waits_since.is_none() {
@@ -58,13 +66,25 @@ impl<S> Patience<S> {
     }
 }
 
+/// The patience that so many bytes are worth.
+fn worth(bytes: usize) -> Duration {
+    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+    Duration::from_secs(1) * bytes / BYTES_PER_SECOND_MIN
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let filled = buffer.filled().len();
+        let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let came = buffer.filled().len() - filled;
+        if came > 0 && self.waits_since.is_some() {
+            self.earn(came);
+        }
+        outcome
     }
 }
 
@@ -114,6 +134,23 @@ mod tests {
         let begun = Instant::now();
         let error = Patience::new(server, LIMIT).write_all(&[0; 1_000]).await.unwrap_err();
         assert_eq!((error.kind(), begun.elapsed()), (io::ErrorKind::TimedOut, LIMIT));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_still_sends_may_read_later() {
+        let (server, mut client) = tokio::io::duplex(64);
+        let (mut reading, mut writing) = tokio::io::split(Patience::new(server, LIMIT));
+        let writing = async { writing.write_all(&[7; 200]).await };
+        let reading = async { reading.read_exact(&mut [0; 5]).await.map(drop) };
+        let client = async {
+            for _ in 0..5 {
+                sleep(LIMIT * 2 / 3).await;
+                client.write_all(&[1]).await.unwrap();
+            }
+            client.read_exact(&mut [0; 200]).await.map(drop)
+        };
+        let (written, read, client) = tokio::join!(writing, reading, client);
+        assert!(written.is_ok() && read.is_ok() && client.is_ok(), "{written:?}");
     }
 
     /// How much of the answer comes to a reader that takes so much at a time, each half limit.

@@ -20,7 +20,7 @@ use super::prefer::{self, PreferHeader};
 use super::produce::{ReceiptBody, unknown_type, when};
 use crate::auth::Caller;
 use crate::domain::catalog::{Accepted, RecordType};
-use crate::operations::{KeyedRequest, Said, Undone, When};
+use crate::operations::{KeyedRequest, Marks, Said, Undone, When};
 
 /// What a job that was accepted is answered with.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -84,7 +84,7 @@ pub(in super::super) async fn enqueue_job(
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
     let record_type = services.catalog.job(&name).ok_or_else(|| unknown_type(&name))?;
-    let when = when(&uri)?;
+    let when = when(&uri, &headers)?;
     let key = keyed::key(&headers)?;
     let accepted = record_type.accept(&body)?;
     let caller = caller.as_deref();
@@ -196,7 +196,8 @@ async fn once(services: &Services, request: KeyedRequest, job: Job) -> Result<Sa
         let Job { record_type, accepted, when } = job;
         let (record_type, producer) = (record_type.as_ref(), producer.as_deref());
         let Some(when) = when else {
-            let written = use_cases.enqueue.enqueue_as(id, record_type, accepted, producer);
+            let marks = Marks { producer, id: Some(id), event: None };
+            let written = use_cases.enqueue.enqueue_patiently(record_type, accepted, marks);
             return keyed::sent(written.await, StatusCode::ACCEPTED);
         };
         let delayed = use_cases.schedule.accept_as(id, record_type, accepted, when, producer).await;

@@ -1,10 +1,11 @@
 //! What the producing endpoints share: receipts, and the options that a request may carry.
 
-use axum::http::Uri;
+use axum::http::{HeaderMap, Uri};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::super::cloud_events::is_binary;
 use super::super::problem::Problem;
 use super::later::LaterQuery;
 use crate::domain::catalog::RecordType;
@@ -60,7 +61,13 @@ impl ReceiptBody {
 
 /// When the job of a request is to run; none for at once. Options that this build does not know
 /// are refused: ignoring one would be a lie.
-pub(super) fn when(uri: &Uri) -> Result<Option<When>, Problem> {
+pub(super) fn when(uri: &Uri, headers: &HeaderMap) -> Result<Option<When>, Problem> {
+    if is_binary(headers) {
+        return Err(Problem::bad_request(
+            "not-an-event",
+            "A job is no event, and takes no ce-* headers; send its payload without them",
+        ));
+    }
     match uri.query() {
         None | Some("") => Ok(None),
         Some(_) => LaterQuery::read(uri).map(Some),
@@ -74,6 +81,18 @@ pub(super) fn refuse_options(uri: &Uri) -> Result<(), Problem> {
             "unknown-query-parameter",
             "This path takes no query parameters: an event has happened, and cannot be put off \
              with delay or run_at as a job can",
+        ));
+    }
+    Ok(())
+}
+
+/// A batch takes no options in its query. Each of its items runs as soon as it can.
+pub(in super::super) fn refuse_batch_options(uri: &Uri) -> Result<(), Problem> {
+    if uri.query().is_some_and(|query| !query.is_empty()) {
+        return Err(Problem::bad_request(
+            "unknown-query-parameter",
+            "A batch takes no query parameters; a job that is to be put off with delay or run_at \
+             is sent by itself, to the path without /batch",
         ));
     }
     Ok(())

@@ -8,16 +8,26 @@ use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 
 use super::super::Services;
-use super::super::body::JsonBody;
+use super::super::batch;
+use super::super::cloud_events::{self, EventBody};
 use super::super::problem::Problem;
 use super::keyed::{self, KeyHeader};
 use super::produce::{ReceiptBody, refuse_options, unknown_type};
 use crate::auth::Caller;
+use crate::domain::cloud_event::Attributes;
+use crate::operations::Marks;
 
 /// Publish an event
 ///
 /// A 201 means that every in-sync replica has the record. With an `Idempotency-Key` it may be sent
 /// again without harm: see there.
+///
+/// A `CloudEvent` (1.0.2) is taken in each of its modes: with its attributes in `ce-*` headers, in
+/// an envelope (`application/cloudevents+json`), or many as a batch
+/// (`application/cloudevents-batch+json`), which is answered as `/events/{topic}/batch` answers.
+/// Its `data` is the payload, its `type` must be the event's type or end with it, its attributes
+/// become `ce_*` headers of the record, and the record's id follows from `source` and `id`: an event
+/// that is sent again has the same id.
 #[utoipa::path(
     post,
     path = "/events/{topic}",
@@ -44,28 +54,48 @@ pub(in super::super) async fn publish_event(
     Path(name): Path<String>,
     uri: Uri,
     headers: HeaderMap,
-    JsonBody(body): JsonBody,
+    body: EventBody,
 ) -> Result<Response, Problem> {
     let record_type = services.catalog.event(&name).ok_or_else(|| unknown_type(&name))?;
-    refuse_options(&uri)?;
-    let key = keyed::key(&headers)?;
-    let accepted = record_type.accept(&body)?;
     let caller = caller.as_deref();
-    if let Some(key) = key {
+    let producer = caller.map(|caller| caller.name.as_str());
+    let (accepted, event, body) = match body {
+        EventBody::Batch(request) => {
+            return batch::answer(&services, record_type, producer, request).await;
+        }
+        EventBody::Payload(body) => {
+            refuse_options(&uri)?;
+            (record_type.accept(&body)?, None, body)
+        }
+        EventBody::Binary(draft, body) => {
+            refuse_options(&uri)?;
+            let (accepted, event) = cloud_events::accept(record_type, draft, &body)?;
+            (accepted, Some(event), body)
+        }
+        EventBody::Structured(body) => {
+            refuse_options(&uri)?;
+            let (accepted, event) = cloud_events::accept_structured(record_type, &body)?;
+            (accepted, Some(event), body)
+        }
+    };
+    let event_id = event.as_ref().map(Attributes::message_id);
+    if let Some(key) = keyed::key(&headers)? {
         let request = keyed::request(key, caller, &record_type.name, (&uri, &body));
         let (use_cases, producer) = (services.clone(), request.caller.clone());
         let record_type = Arc::clone(record_type);
         let work = async move |id| {
-            let producer = producer.as_deref();
-            let written = use_cases.enqueue.enqueue_as(id, &record_type, accepted, producer);
+            // The id of a CloudEvent follows from what it says of itself.
+            let (producer, id) = (producer.as_deref(), Some(event_id.unwrap_or(id)));
+            let marks = Marks { producer, id, event: event.as_ref() };
+            let written = use_cases.enqueue.enqueue_patiently(&record_type, accepted, marks);
             keyed::sent(written.await, StatusCode::CREATED)
         };
         let said = Box::pin(keyed::once(&services, request, work)).await?;
         return Ok(keyed::answer(said));
     }
     drop(body);
-    let producer = caller.map(|caller| caller.name.as_str());
-    let receipt = services.enqueue.enqueue(record_type, accepted, producer).await?;
+    let marks = Marks { producer, id: event_id, event: event.as_ref() };
+    let receipt = services.enqueue.enqueue_as(record_type, accepted, marks).await?;
     let receipt = ReceiptBody::from(receipt);
     let location = [(header::LOCATION, receipt.status_url.clone())];
     Ok((StatusCode::CREATED, location, Json(receipt)).into_response())

@@ -100,7 +100,6 @@ impl Admitted {
     }
 }
 
-#[expect(dead_code, reason = "for requests with more than one record")]
 impl Bucket {
     /// Takes further records of a request that was let in with one.
     pub(super) fn charge(&self, records: u32) {

@@ -19,7 +19,7 @@ use crate::domain::fault::{Fault, quoted};
 
 /// Seconds after which a client may try again when a part is away: recovery is noticed
 /// within a second.
-const RETRY_AFTER_S: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
+pub(super) const RETRY_AFTER_S: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
 
 /// An error answer.
 #[derive(Debug, Serialize, ToSchema)]
@@ -44,6 +44,8 @@ pub(super) struct Problem {
     retry_after_s: Option<NonZeroU32>,
     #[serde(skip)]
     closes: bool,
+    #[serde(skip)]
+    names_codings: bool,
     #[serde(skip)]
     challenge: Option<Box<HeaderValue>>,
 }
@@ -80,6 +82,7 @@ impl Problem {
             id: None,
             retry_after_s: None,
             closes: false,
+            names_codings: false,
             challenge: None,
         }
     }
@@ -186,6 +189,15 @@ impl Problem {
         .closing()
     }
 
+    pub(super) fn incomplete_body() -> Self {
+        Self::bad_request("incomplete-body", "The body ended before its end").closing()
+    }
+
+    pub(super) fn corrupt_body() -> Self {
+        let detail = "The body is not what its Content-Encoding says, or not all of it came";
+        Self::bad_request("corrupt-body", detail)
+    }
+
     pub(super) fn too_large(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload-too-large", "Too large", detail)
     }
@@ -204,6 +216,18 @@ impl Problem {
         let title = "jobgate has made a mistake";
         let detail = "The operator finds more in the log";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title, detail)
+    }
+
+    /// The body is packed in a way that is not known here; the answer says which are.
+    pub(super) fn unknown_coding(detail: &'static str) -> Self {
+        let title = "The Content-Encoding is not known";
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        Self { names_codings: true, ..Self::new(status, "unknown-content-encoding", title, detail) }
+    }
+
+    pub(super) fn not_acceptable(detail: &'static str) -> Self {
+        let title = "No form of the answer is acceptable";
+        Self::new(StatusCode::NOT_ACCEPTABLE, "not-acceptable", title, detail)
     }
 
     fn conflict(slug: &str, detail: impl Into<Cow<'static, str>>) -> Self {
@@ -272,12 +296,51 @@ impl Problem {
         )
     }
 
+    /// A stream whose client does nothing.
+    pub(super) fn idle_stream() -> Self {
+        Self {
+            detail: "Nothing was sent and nothing was read for 60 s; send on from next_index"
+                .into(),
+            ..Self::request_timeout()
+        }
+    }
+
+    pub(super) fn stopping() -> Self {
+        Self::unavailable(
+            "stopping",
+            "jobgate is stopping; send on from next_index, in a new request",
+        )
+    }
+
     pub(super) fn not_ready() -> Self {
         Self::unavailable(
             "not-ready",
             "Kafka is away, the workers have not joined yet, no issuer's keys for tokens could be \
              read, or jobgate is stopping",
         )
+    }
+
+    /// Its HTTP status.
+    pub(super) fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Bytes of the faults that it spells out.
+    pub(super) fn fault_bytes(&self) -> usize {
+        self.errors.iter().map(|fault| fault.pointer.len() + fault.detail.len()).sum()
+    }
+
+    /// Leaves the faults out, and says so.
+    pub(super) fn omit_faults(&mut self) {
+        let count = self.errors.len();
+        if count > 0 {
+            self.errors = Vec::new();
+            self.detail = format!(
+                "{count} faults; the answer names so many already that these are left out. Mend \
+                 the others first"
+            )
+            .into();
+        }
     }
 
     fn outcome_unknown(id: Uuid, detail: &'static str) -> Self {
@@ -288,7 +351,7 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(mut self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let (retry_after_s, closes) = (self.retry_after_s, self.closes);
+        let Self { retry_after_s, closes, names_codings, .. } = self;
         let challenge = self.challenge.take();
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
@@ -296,6 +359,9 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, problem_json);
         if let Some(seconds) = retry_after_s {
             headers.insert(header::RETRY_AFTER, seconds.get().into());
+        }
+        if names_codings {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd"));
         }
         if let Some(challenge) = challenge {
             headers.insert(header::WWW_AUTHENTICATE, *challenge);

@@ -1,5 +1,8 @@
 //! The body of a request: JSON by its Content-Type, bounded in size and time.
 
+mod coding;
+mod form;
+
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -12,8 +15,14 @@ use super::body_memory::{Growing, NoRoom};
 use super::pace::{Pace, TooSlow};
 use super::problem::Problem;
 
+pub(super) use coding::{Broken, Coding, Source};
+pub(super) use form::{Form, LINES};
+
 /// The largest body, bytes: what one record's value may be.
 pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
+/// The largest array of items, bytes. Some thousands of them at their usual size, and little
+/// enough to hold a few hundred at once; what is larger comes as lines, which have no end.
+pub(super) const ARRAY_BYTES_MAX: usize = 8 << 20;
 /// How much of a body that is too large is read and thrown away, so that a client which is
 /// still sending gets to read the answer instead of a broken connection.
 const DISCARD_BYTES_MAX: usize = 64 << 20;
@@ -28,7 +37,7 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         check_content_type(request.headers())?;
-        read(request).await.map(Self)
+        read(request, BODY_BYTES_MAX).await.map(Self)
     }
 }
 
@@ -40,7 +49,7 @@ impl<S: Send + Sync> FromRequest<S> for OptionalJsonBody {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let content_type = check_content_type(request.headers());
-        let bytes = read(request).await?;
+        let bytes = read(request, BODY_BYTES_MAX).await?;
         if bytes.is_empty() {
             return Ok(Self(None));
         }
@@ -69,66 +78,62 @@ pub(super) fn request<T: DeserializeOwned>(body: &[u8], usage: &str) -> Result<T
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else {
-        return Err(Problem::unsupported_media_type(
-            "Send Content-Type: application/json (with curl: --json)",
-        ));
-    };
-    let text = value.to_str().unwrap_or_default();
-    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let is_json = essence == "application/json"
-        || (essence.starts_with("application/") && essence.ends_with("+json"));
-    if is_json {
-        return Ok(());
+    match Form::of(headers)? {
+        Form::Json => Ok(()),
+        Form::Lines(_) | Form::Event | Form::Events => Err(Problem::unsupported_media_type(
+            "Only application/json is taken here; send that as the Content-Type (with curl: --json)",
+        )),
     }
-    Err(Problem::unsupported_media_type(
-        "Only application/json is taken; send that as the Content-Type (with curl: --json)",
-    ))
 }
 
-async fn read(request: Request) -> Result<Bytes, Problem> {
-    let too_large = || {
-        Problem::too_large(format!("A body may have at most {BODY_BYTES_MAX} bytes (1 MiB)"))
-            .closing()
-    };
+/// The bytes of a body, at most so many, however they come packed.
+pub(super) async fn read(request: Request, bytes_max: usize) -> Result<Bytes, Problem> {
     let headers = request.headers();
+    let coding = Coding::of(headers)?;
     let declared: Option<usize> = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok())
         .and_then(|text| text.parse().ok());
     // Such a client waits for leave to send: it reads the answer without any of that.
-    if headers.contains_key(header::EXPECT) && declared.is_some_and(|len| len > BODY_BYTES_MAX) {
-        return Err(too_large());
+    if headers.contains_key(header::EXPECT) && declared.is_some_and(|len| len > bytes_max) {
+        return Err(too_large(bytes_max));
     }
-    let mut body = request.into_body();
+    let mut source = Source::new(request.into_body(), coding);
     let (mut bytes, mut pace) = (Growing::of(declared.unwrap_or(0)), Pace::new());
     loop {
-        let frame = match pace.wait(body.frame()).await {
+        let piece = match pace.wait(source.next()).await {
             Ok(None) => return Ok(bytes.into_bytes()),
-            Ok(Some(Ok(frame))) => frame,
-            Ok(Some(Err(_))) => {
-                let detail = "The body ended before its end";
-                return Err(Problem::bad_request("incomplete-body", detail).closing());
-            }
+            Ok(Some(piece)) => piece,
             Err(TooSlow) => return Err(Problem::request_timeout()),
         };
-        let Some(data) = frame.data_ref() else { continue };
-        let refused = if bytes.len() + data.len() > BODY_BYTES_MAX {
-            too_large()
-        } else if let Err(NoRoom) = bytes.push(data) {
-            Problem::overloaded().closing()
-        } else {
-            pace.earn(data.len());
-            continue;
+        // The bound is that of what comes out of it: what goes in says nothing.
+        let refused = match piece {
+            Ok(piece) if bytes.len() + piece.len() > bytes_max => too_large(bytes_max),
+            Ok(piece) => match bytes.push(&piece) {
+                Ok(()) => {
+                    pace.earn(piece.len());
+                    continue;
+                }
+                Err(NoRoom) => Problem::overloaded().closing(),
+            },
+            Err(Broken::Swollen) => too_large(bytes_max),
+            Err(Broken::Corrupt) => Problem::corrupt_body(),
+            Err(Broken::Ended) => return Err(Problem::incomplete_body()),
         };
         drop(bytes);
-        throw_away(body, DISCARD_BYTES_MAX).await;
+        throw_away(source.into_rest(), DISCARD_BYTES_MAX).await;
         return Err(refused);
     }
 }
 
+/// Reads on what a client still sends, so that it gets to read the answer.
 async fn throw_away(body: Body, bytes_max: usize) {
     let mut body = Limited::new(body, bytes_max);
     let reading = async { while let Some(Ok(_)) = body.frame().await {} };
     tokio::time::timeout(DISCARD_DEADLINE, reading).await.ok();
+}
+
+fn too_large(bytes_max: usize) -> Problem {
+    let mib = bytes_max >> 20;
+    Problem::too_large(format!("A body may have at most {bytes_max} bytes ({mib} MiB)")).closing()
 }
