@@ -5,7 +5,7 @@
 mod causes;
 
 use std::borrow::Cow;
-use std::num::NonZeroU32;
+use std::num::NonZeroU16;
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -19,7 +19,7 @@ use crate::domain::fault::{Fault, quoted};
 
 /// Seconds after which a client may try again when a part is away: recovery is noticed
 /// within a second.
-pub(super) const RETRY_AFTER_S: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
+pub(super) const RETRY_AFTER_S: NonZeroU16 = NonZeroU16::MIN.saturating_add(1);
 
 /// An error answer.
 #[derive(Debug, Serialize, ToSchema)]
@@ -41,7 +41,7 @@ pub(super) struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<Uuid>,
     #[serde(skip)]
-    retry_after_s: Option<NonZeroU32>,
+    retry_after_s: Option<NonZeroU16>,
     #[serde(skip)]
     closes: bool,
     #[serde(skip)]
@@ -262,7 +262,10 @@ impl Problem {
         );
         let title = "Too much of this caller";
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-exceeded", title, detail);
-        Self { retry_after_s: NonZeroU32::new(again_in_s), ..problem }
+        Self {
+            retry_after_s: NonZeroU16::new(again_in_s.try_into().unwrap_or(u16::MAX)),
+            ..problem
+        }
     }
 
     /// The caller has its share of the requests at once.
