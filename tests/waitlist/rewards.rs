@@ -562,25 +562,7 @@ async fn a_run_grants_so_many_and_asks_for_another(stage: &Stage) {
         ("total_available", "1100"),
     ];
     let reward = stage.reward(&campaign, &trigger).await;
-    let all: Vec<usize> = (0..USERS).collect();
-    for some in all.chunks(400) {
-        let row = |n: &usize| {
-            let id = uuid();
-            format!(
-                "('{id}', '{campaign}', '{n}@example.com', '{n}@example.com', 'verified', '{id}',
-                  '{id}', 'direct', {n})"
-            )
-        };
-        let rows: Vec<String> = some.iter().map(row).collect();
-        stage
-            .execute(format!(
-                "INSERT INTO waitlist_users (id, campaign_id, email, email_key, status,
-                     referral_code, verification_token, source, created_at_ms)
-                 VALUES {}",
-                rows.join(", ")
-            ))
-            .await;
-    }
+    stage.fill_list(&campaign, USERS).await;
     stage.enqueue("position.recalculation", &json!({"campaign_id": campaign})).await;
     let waiting = format!(
         "SELECT COUNT(*) FROM user_rewards WHERE reward_id = '{reward}' AND status = 'earned'

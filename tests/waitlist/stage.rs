@@ -107,6 +107,30 @@ impl Stage {
         id
     }
 
+    /// Puts so many users on a list, a millisecond apart, who have no place yet.
+    pub(crate) async fn fill_list(&self, campaign: &str, users: usize) {
+        /// Rows of one statement.
+        const ROWS: usize = 400;
+        let all: Vec<usize> = (0..users).collect();
+        for some in all.chunks(ROWS) {
+            let row = |n: &usize| {
+                let id = uuid();
+                format!(
+                    "('{id}', '{campaign}', '{n}@example.com', '{n}@example.com', 'verified',
+                      '{id}', '{id}', 'direct', {n})"
+                )
+            };
+            let rows: Vec<String> = some.iter().map(row).collect();
+            self.execute(format!(
+                "INSERT INTO waitlist_users (id, campaign_id, email, email_key, status,
+                     referral_code, verification_token, source, created_at_ms)
+                 VALUES {}",
+                rows.join(", ")
+            ))
+            .await;
+        }
+    }
+
     pub(crate) async fn execute(&self, sql: String) {
         sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&self.database).await.expect("it runs");
     }
