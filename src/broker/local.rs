@@ -170,7 +170,7 @@ impl LocalKafka {
         }
         node.launch(launcher, &properties, lock).await?;
         let own_id = kafka_id(node.number);
-        node.ready(&[own_id]).await
+        node.ready(&[own_id], &self.state.cluster_id).await
     }
 
     /// For tests and fault campaigns: kills a node's JVM (SIGKILL) and waits until it is gone.
@@ -228,7 +228,7 @@ impl LocalKafka {
         }
         let everyone: Vec<i32> = self.nodes.iter().map(|node| kafka_id(node.number)).collect();
         for node in &mut self.nodes {
-            node.ready(&everyone).await?;
+            node.ready(&everyone, &self.state.cluster_id).await?;
         }
         Ok(())
     }

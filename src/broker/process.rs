@@ -140,8 +140,12 @@ impl Node {
         Ok(())
     }
 
-    /// Waits until the node lists all of `expected` (Kafka's node ids) as brokers of its cluster.
-    pub(super) async fn ready(&mut self, expected: &[i32]) -> Result<(), BrokerError> {
+    /// Waits until the node lists all of `expected` (Kafka's node ids) as brokers of this cluster.
+    pub(super) async fn ready(
+        &mut self,
+        expected: &[i32],
+        cluster_id: &str,
+    ) -> Result<(), BrokerError> {
         let deadline = Instant::now() + READY_WAIT;
         loop {
             let running =
@@ -150,7 +154,7 @@ impl Node {
                 self.running = None;
                 return Err(self.died(&describe(status)));
             }
-            let live = live_brokers(self.ports.broker).await;
+            let live = live_brokers(self.ports.broker, cluster_id).await;
             if expected.iter().all(|id| live.contains(id)) {
                 return Ok(());
             }

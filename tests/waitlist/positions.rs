@@ -213,25 +213,7 @@ async fn a_replay_that_has_the_effects_again_tells_again(stage: &Stage) {
 async fn all_who_have_moved_are_told_however_many(stage: &Stage) {
     const USERS: usize = 5_200;
     let campaign = stage.campaign(&[("position_update_threshold", 1)]).await;
-    let all: Vec<usize> = (0..USERS).collect();
-    for some in all.chunks(400) {
-        let row = |n: &usize| {
-            let id = uuid();
-            format!(
-                "('{id}', '{campaign}', '{n}@example.com', '{n}@example.com', 'verified', '{id}',
-                  '{id}', 'direct', {n})"
-            )
-        };
-        let rows: Vec<String> = some.iter().map(row).collect();
-        stage
-            .execute(format!(
-                "INSERT INTO waitlist_users (id, campaign_id, email, email_key, status,
-                     referral_code, verification_token, source, created_at_ms)
-                 VALUES {}",
-                rows.join(", ")
-            ))
-            .await;
-    }
+    stage.fill_list(&campaign, USERS).await;
     let everybody = json!({"campaign_id": campaign});
     stage.enqueue(JOB, &everybody).await;
     let count = i64::try_from(USERS).expect("a count");

@@ -20,7 +20,7 @@ const IN_2100_MS: &str = "4102444800000";
 
 /// One process for all, since each has a Kafka of its own: a campaign for each promise.
 async fn rewards_are_earned_and_delivered_once(kind: Kind) {
-    let stage = Stage::start(kind).await;
+    let stage = Stage::start_without_webhooks(kind).await;
     tokio::join!(
         referrals_earn_one_for_each_so_many(&stage),
         a_milestone_earns_its_reward_and_the_campaigns_own_earn_theirs(&stage),
@@ -562,25 +562,7 @@ async fn a_run_grants_so_many_and_asks_for_another(stage: &Stage) {
         ("total_available", "1100"),
     ];
     let reward = stage.reward(&campaign, &trigger).await;
-    let all: Vec<usize> = (0..USERS).collect();
-    for some in all.chunks(400) {
-        let row = |n: &usize| {
-            let id = uuid();
-            format!(
-                "('{id}', '{campaign}', '{n}@example.com', '{n}@example.com', 'verified', '{id}',
-                  '{id}', 'direct', {n})"
-            )
-        };
-        let rows: Vec<String> = some.iter().map(row).collect();
-        stage
-            .execute(format!(
-                "INSERT INTO waitlist_users (id, campaign_id, email, email_key, status,
-                     referral_code, verification_token, source, created_at_ms)
-                 VALUES {}",
-                rows.join(", ")
-            ))
-            .await;
-    }
+    stage.fill_list(&campaign, USERS).await;
     stage.enqueue("position.recalculation", &json!({"campaign_id": campaign})).await;
     let waiting = format!(
         "SELECT COUNT(*) FROM user_rewards WHERE reward_id = '{reward}' AND status = 'earned'
@@ -632,7 +614,10 @@ async fn the_figures_are_those_of_what_was_delivered(stage: &Stage) {
     });
     run_replay(stage, &rebuild).await;
     stage.until_quiet(2_000).await;
-    assert!(stage.rows(figures).await == before, "every figure is as it was");
+    let after = stage.rows(figures).await;
+    let gone: Vec<_> = before.iter().filter(|row| !after.contains(row)).collect();
+    let new: Vec<_> = after.iter().filter(|row| !before.contains(row)).collect();
+    assert!(gone.is_empty() && new.is_empty(), "gone: {gone:?}, new: {new:?}");
 }
 
 async fn run_replay(stage: &Stage, request: &Value) {

@@ -51,6 +51,12 @@ impl Stage {
         Self::start_with(kind, Options::default()).await
     }
 
+    /// One that leaves its webhooks in Kafka.
+    pub(crate) async fn start_without_webhooks(kind: Kind) -> Self {
+        let args = vec!["--groups".to_owned(), HANDLED.join(",")];
+        Self::start_with(kind, Options { args, ..Options::default() }).await
+    }
+
     pub(crate) async fn start_with(kind: Kind, mut options: Options) -> Self {
         sqlx::any::install_default_drivers();
         let url = match kind {
@@ -99,6 +105,30 @@ impl Stage {
         let (names, values) = (names.join(", "), values.join(", "));
         self.execute(format!("INSERT INTO rewards ({names}) VALUES ({values})")).await;
         id
+    }
+
+    /// Puts so many users on a list, a millisecond apart, who have no place yet.
+    pub(crate) async fn fill_list(&self, campaign: &str, users: usize) {
+        /// Rows of one statement.
+        const ROWS: usize = 400;
+        let all: Vec<usize> = (0..users).collect();
+        for some in all.chunks(ROWS) {
+            let row = |n: &usize| {
+                let id = uuid();
+                format!(
+                    "('{id}', '{campaign}', '{n}@example.com', '{n}@example.com', 'verified',
+                      '{id}', '{id}', 'direct', {n})"
+                )
+            };
+            let rows: Vec<String> = some.iter().map(row).collect();
+            self.execute(format!(
+                "INSERT INTO waitlist_users (id, campaign_id, email, email_key, status,
+                     referral_code, verification_token, source, created_at_ms)
+                 VALUES {}",
+                rows.join(", ")
+            ))
+            .await;
+        }
     }
 
     pub(crate) async fn execute(&self, sql: String) {
@@ -173,15 +203,14 @@ impl Stage {
     }
 }
 
-/// The groups whose jobs are run.
-const HANDLED: [&str; 7] = [
+/// The groups whose jobs have an end by themselves: a webhook may be tried for days.
+const HANDLED: [&str; 6] = [
     "event-processor",
     "email-workers",
     "position-workers",
     "analytics-workers",
     "reward-workers",
     "fraud-workers",
-    "webhook-workers",
 ];
 
 /// A signup with what it must have.

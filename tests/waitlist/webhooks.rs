@@ -153,8 +153,9 @@ async fn an_event_is_told_to_those_that_want_it_and_signed_for_both_secrets(kind
     stage.publish("user.verified", &verified(&campaign, &user, AT)).await;
     stage.publish("user.signup", &signup(&campaign, &other, "bo@example.com", AT)).await;
     stage.publish("referral.created", &referral(&campaign, &user, &other, AT)).await;
+    let reward_id = stage.reward(&campaign, &[("trigger_type", "manual")]).await;
     let reward = json!({
-        "campaign_id": campaign, "user_id": user, "reward_id": uuid(), "user_reward_id": uuid(),
+        "campaign_id": campaign, "user_id": user, "reward_id": reward_id, "user_reward_id": uuid(),
         "timestamp": AT,
     });
     stage.publish("reward.earned", &reward).await;

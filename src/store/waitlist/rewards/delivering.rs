@@ -80,16 +80,20 @@ impl Effect {
         Ok(())
     }
 
-    /// Whether the reward, or any other of its campaign, is known, and that a user has this one is
-    /// not: whoever said so was refused, or was not heard yet.
+    /// Whether something speaks against a user's having got a reward of a campaign: the reward, or
+    /// any other of the campaign, is known, and that the user has this one is not; or the reward or
+    /// the user is of another campaign. Whoever said so was refused, or was not heard yet.
     pub async fn refutes_reward(
         &mut self,
         [id, user_id, reward_id, campaign_id]: [Uuid; 4],
     ) -> Result<bool, StoreError> {
         let row = sqlx::query(
-            "SELECT 1 FROM rewards WHERE (id = $1 OR campaign_id = $2) AND NOT EXISTS (
-                 SELECT 1 FROM user_rewards WHERE id = $3 AND reward_id = $1 AND user_id = $4)
-             LIMIT 1",
+            "SELECT 1 WHERE EXISTS (
+                 SELECT 1 FROM rewards WHERE (id = $1 AND campaign_id <> $2)
+                     OR ((id = $1 OR campaign_id = $2) AND NOT EXISTS (
+                         SELECT 1 FROM user_rewards
+                         WHERE id = $3 AND reward_id = $1 AND user_id = $4)))
+             OR EXISTS (SELECT 1 FROM waitlist_users WHERE id = $4 AND campaign_id <> $2)",
         )
         .bind(reward_id.to_string())
         .bind(campaign_id.to_string())
