@@ -14,8 +14,9 @@ use tokio::time::{Instant, Sleep, sleep};
 const BYTES_PER_SECOND_MIN: u32 = 1 << 10;
 
 /// A stream that fails a write as timed out once it has waited too long for the other side.
-/// Waiting spends patience; bytes that are taken earn it again, up to the limit, and so do bytes
-/// that come: a client may send a long body before it reads its answer.
+/// Waiting spends patience, and bytes that are taken earn it again, up to the limit. A client that
+/// sends has all of it: it may send a long body before it reads its answer, and how slowly a body
+/// may come is the body's own rule.
 pub(super) struct Patience<S> {
     stream: S,
     limit: Duration,
@@ -31,15 +32,14 @@ impl<S> Patience<S> {
         Self { stream, limit, left: limit, over, waits_since: None }
     }
 
-    /// Bytes have come while a write waits.
-    fn earn(&mut self, bytes: usize) {
-        let Some(since) = self.waits_since.as_mut() else { return };
-        let now = Instant::now();
-        let left = self.left.saturating_sub(now - *since);
-        *since = now;
-        self.left = left.saturating_add(worth(bytes)).min(self.limit);
-        let until = now + self.left;
-        self.over.as_mut().reset(until);
+    /// Bytes have come.
+    fn renew(&mut self) {
+        self.left = self.limit;
+        if let Some(since) = self.waits_since.as_mut() {
+            let now = Instant::now();
+            *since = now;
+            self.over.as_mut().reset(now + self.limit);
+        }
     }
 
     /// Passes on the outcome of a write; one that has to wait starts the clock.
@@ -80,9 +80,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
     ) -> Poll<io::Result<()>> {
         let filled = buffer.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let came = buffer.filled().len() - filled;
-        if came > 0 && self.waits_since.is_some() {
-            self.earn(came);
+        if buffer.filled().len() > filled {
+            self.renew();
         }
         outcome
     }
