@@ -12,9 +12,8 @@ use uuid::Uuid;
 
 use super::fan_out::FanOut;
 use super::milestones::Milestones;
-use super::{Attempt, database_away, end, of_another_campaign};
+use super::{Attempt, database_away, end, of_another_campaign, wait_for_row};
 use crate::domain::handler::{Failure, Handler, Job, Outcome};
-use crate::domain::retry::RetryPolicy;
 use crate::outbound::{Dns, MailDomain, NoMail};
 use crate::store::{
     DetectionRow, Effect, Near, NearRow, NewDetection, PartnerRow, Store, StoreError, SuspectRow,
@@ -31,9 +30,6 @@ use crate::waitlist::fraud_signs::{
 use crate::waitlist::position::PositionRecalculation;
 
 const JOB: &str = "fraud.detection";
-/// Attempts at a user who is not on the list yet. The last one fails for good by itself: a row that
-/// is not there is no outage, whether other checks succeed or not.
-const ATTEMPTS_MAX: u32 = RetryPolicy::DEFAULT.attempts;
 /// Partners in referrals that are compared: a user has one who referred, and of those whom the user
 /// has referred the least known come first, so that none is left out for good.
 const PARTNERS_MAX: usize = 200;
@@ -322,5 +318,5 @@ fn unknown(asked: &FraudDetection, attempt: u32) -> Outcome {
         asked.user_id, asked.campaign_id
     );
     let failure = Failure::new("unknown_user", message);
-    if attempt < ATTEMPTS_MAX { Outcome::Retry(failure) } else { Outcome::Fail(failure) }
+    wait_for_row(attempt, failure)
 }

@@ -31,7 +31,8 @@ use super::email::EmailKind;
 use super::site::Site;
 use crate::domain::catalog::Catalog;
 use crate::domain::clock::SharedClock;
-use crate::domain::handler::{Failure, Handler, Outcome, ReplayHandler};
+use crate::domain::handler::{Failure, Handler, Later, Outcome, ReplayHandler};
+use crate::domain::retry::RetryPolicy;
 use crate::mail::Mailer;
 use crate::outbound::{Client, Dns};
 use crate::store::{Store, StoreError};
@@ -124,6 +125,17 @@ fn end(attempt: Attempt) -> Outcome {
 fn of_another_campaign() -> Failure {
     let message = "the user is on the list of another campaign: a user has one campaign";
     Failure::new("user_of_another_campaign", message)
+}
+
+/// What follows where a row is not there: it may be on its way, for a while. That is no sign of an
+/// outage, however many wait.
+fn wait_for_row(attempt: u32, failure: Failure) -> Outcome {
+    const POLICY: RetryPolicy = RetryPolicy::DEFAULT;
+    if attempt >= POLICY.attempts {
+        return Outcome::Fail(failure);
+    }
+    let after = POLICY.wait_after(attempt, rand::random());
+    Outcome::Later(Later { failure, after, spends_attempt: true })
 }
 
 /// What an error of the database means for a job: the database is away for everybody, as a rule.

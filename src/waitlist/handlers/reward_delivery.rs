@@ -9,8 +9,7 @@ use uuid::Uuid;
 
 use super::fan_out::FanOut;
 use super::reward_earned::admit;
-use super::rewards::wait_for_row;
-use super::{Attempt, database_away, end};
+use super::{Attempt, database_away, end, wait_for_row};
 use crate::domain::clock::rfc3339;
 use crate::domain::handler::{Failure, Handler, Job, Later, Outcome};
 use crate::store::{Effect, RewardRow, Store, UserRewardRow, UserRow};
@@ -161,7 +160,7 @@ async fn parcel(effect: &mut Effect, job: &Job, id: Uuid) -> Result<Parcel, Outc
             "user_reward {id} is not in the table user_rewards: publish reward.earned with it, \
              then replay this, or discard it"
         );
-        wait_for_row(job, Failure::new("unknown_user_reward", message))
+        wait_for_row(job.attempt, Failure::new("unknown_user_reward", message))
     })?;
     let reward = effect.reward(row.reward_id).await.map_err(database_away)?.ok_or_else(|| {
         let message = format!("reward {} is not in the table rewards any more", row.reward_id);
@@ -180,7 +179,7 @@ fn on_the_list<'a>(job: &Job, parcel: &'a Parcel) -> Result<&'a UserRow, Outcome
              this",
             parcel.row.user_id, parcel.row.campaign_id
         );
-        wait_for_row(job, Failure::new("unknown_user", message))
+        wait_for_row(job.attempt, Failure::new("unknown_user", message))
     })
 }
 

@@ -8,8 +8,7 @@ use uuid::Uuid;
 
 use super::fan_out::FanOut;
 use super::reward_delivery::DELIVERY;
-use super::rewards::wait_for_row;
-use super::{Attempt, database_away, end, of_another_campaign};
+use super::{Attempt, database_away, end, of_another_campaign, wait_for_row};
 use crate::domain::handler::{Failure, Handler, Job, Outcome};
 use crate::store::{
     Effect, EventKind, EventRecord, Granted, NewUserReward, RewardRow, Store, UserRewardRow,
@@ -120,7 +119,7 @@ async fn offered(effect: &mut Effect, job: &Job, id: Uuid) -> Result<RewardRow, 
         let message = format!(
             "reward {id} is not in the table rewards: put it there, then replay this, or discard it"
         );
-        wait_for_row(job, Failure::new("unknown_reward", message))
+        wait_for_row(job.attempt, Failure::new("unknown_reward", message))
     })
 }
 

@@ -7,8 +7,7 @@ use uuid::Uuid;
 use super::database_away;
 use super::fan_out::FanOut;
 use super::milestones::counted;
-use crate::domain::handler::{Failure, Job, Later, Outcome};
-use crate::domain::retry::RetryPolicy;
+use crate::domain::handler::{Job, Outcome};
 use crate::store::{CampaignRow, Effect, Granted, Grants, NewUserReward, ReferralRule};
 use crate::waitlist::events::reward_earned::RewardEarned;
 
@@ -20,8 +19,6 @@ const AT_ONCE_MAX: usize = 100;
 /// Rewards that one run of a campaign's positions grants. Their events are written with the
 /// places, which must not take too long; the run asks for another one where there may be more.
 pub(super) const GRANTED_MAX: usize = 1_000;
-/// Attempts at a job that waits for a row of the tables, which may be on its way.
-const ATTEMPTS_MAX: u32 = RetryPolicy::DEFAULT.attempts;
 
 /// Grants what is due.
 pub(super) struct Rewards<'a> {
@@ -139,16 +136,6 @@ fn due(campaign: &CampaignRow, rule: &ReferralRule) -> i64 {
 /// A user's reward has the same id however often it is granted.
 fn id_of(user_id: Uuid, reward_id: Uuid, ordinal: i64) -> Uuid {
     Uuid::new_v5(&user_id, format!("reward/{reward_id}/{ordinal}").as_bytes())
-}
-
-/// What follows where a row is not there: it may be on its way, for a while. That is no sign of an
-/// outage, however many wait.
-pub(super) fn wait_for_row(job: &Job, failure: Failure) -> Outcome {
-    if job.attempt >= ATTEMPTS_MAX {
-        return Outcome::Fail(failure);
-    }
-    let after = RetryPolicy::DEFAULT.wait_after(job.attempt, 0.0);
-    Outcome::Later(Later { failure, after, spends_attempt: true })
 }
 
 #[cfg(test)]

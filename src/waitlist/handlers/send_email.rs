@@ -14,18 +14,13 @@ use serde_json::{Map, Value};
 use super::fan_out::FanOut;
 use super::mail_data::{Known, RECIPIENT, UNSUBSCRIBE, full_name};
 use super::unrecorded::Unrecorded;
-use super::{Attempt, database_away, end};
+use super::{Attempt, database_away, end, wait_for_row};
 use crate::domain::clock::SharedClock;
 use crate::domain::handler::{Failure, Handler, Job, Outcome};
-use crate::domain::retry::RetryPolicy;
 use crate::mail::{Mail, Mailer, SendError};
 use crate::store::{MailEnd, MailRecord, Store, UserRow};
 use crate::waitlist::email::{Email, EmailKind};
 use crate::waitlist::site::Site;
-
-/// Attempts at a mail that waits for a row of the tables. The last one of them fails for good by
-/// itself: a row that is not there is no outage, whether other mails succeed or not.
-const ATTEMPTS_MAX: u32 = RetryPolicy::DEFAULT.attempts;
 
 /// Sends mails. At least once, with an id that stays the same.
 pub(super) struct SendEmail {
@@ -198,7 +193,7 @@ fn lack(email: &Email, user: Option<&UserRow>, missing: &[&str], attempt: u32) -
         let message = format!("template_data lacks {}", missing.join(", "));
         return Outcome::Fail(Failure::new("missing_data", message));
     };
-    if attempt < ATTEMPTS_MAX { Outcome::Retry(failure) } else { Outcome::Fail(failure) }
+    wait_for_row(attempt, failure)
 }
 
 fn of_another_campaign(email: &Email) -> Failure {
