@@ -70,7 +70,11 @@ async fn a_delayed_job_runs_after_its_time_and_not_before(jobgate: &Jobgate, tai
     assert_eq!((&by_id["status_url"], &by_id["id"]), (&job["status_url"], &job["id"]), "{by_id}");
 
     jobgate.mail(id).await;
-    let records = tail.of(id);
+    let records = until("its record", SOON, async || {
+        let records = tail.of(id);
+        (!records.is_empty()).then_some(records)
+    })
+    .await;
     assert_eq!(records.len(), 1, "once");
     let record = &records[0];
     assert!(record.arrived_ms >= due_ms && record.timestamp_ms >= due_ms, "{record:?}, {job}");
