@@ -220,7 +220,7 @@ fn read_all(brokers: &str, topic: &str) -> Vec<Kept> {
     let mut left: BTreeMap<i32, i64> = BTreeMap::new();
     for partition in metadata.topics()[0].partitions() {
         let id = partition.id();
-        let (low, high) = reader.fetch_watermarks(topic, id, wait).expect("watermarks");
+        let (low, high) = watermarks(&reader, topic, id);
         if high > low {
             start.add_partition_offset(topic, id, Offset::Offset(low)).expect("a partition");
             left.insert(id, high);
@@ -246,6 +246,19 @@ fn read_all(brokers: &str, topic: &str) -> Vec<Kept> {
         }
     }
     kept
+}
+
+/// The offsets between which a partition has records. Its leader may have come back just now.
+fn watermarks(reader: &BaseConsumer, topic: &str, partition: i32) -> (i64, i64) {
+    let wait = Duration::from_secs(20);
+    let deadline = Instant::now() + wait;
+    loop {
+        match reader.fetch_watermarks(topic, partition, wait) {
+            Ok(watermarks) => return watermarks,
+            Err(error) => assert!(Instant::now() < deadline, "{topic}/{partition}: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// The number of the job whose value this is.
