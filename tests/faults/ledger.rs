@@ -257,7 +257,8 @@ fn watermarks(reader: &BaseConsumer, topic: &str, partition: i32) -> (i64, i64) 
             Ok(watermarks) => return watermarks,
             Err(error) => assert!(Instant::now() < deadline, "{topic}/{partition}: {error}"),
         }
-        std::thread::sleep(Duration::from_millis(100));
+        // Nothing is assigned: it waits for the client to look for the leader.
+        assert!(reader.poll(Duration::from_millis(100)).is_none_or(|record| record.is_err()));
     }
 }
 
