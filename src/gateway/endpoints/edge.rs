@@ -19,8 +19,14 @@ pub(in super::super) enum EdgeBody {
     /// This offset of each partition.
     Offset(i64),
     /// The first record of this time (RFC 3339) or later.
-    Timestamp(String),
+    Timestamp(TimeBody),
 }
+
+/// A time, RFC 3339.
+#[derive(Deserialize, ToSchema)]
+#[serde(transparent)]
+#[schema(as = Time, value_type = String, format = DateTime)]
+pub(in super::super) struct TimeBody(String);
 
 impl EdgeBody {
     /// The point; `member` is where the request has it, for example `/from`.
@@ -29,7 +35,7 @@ impl EdgeBody {
             Self::Earliest => Ok(Edge::Earliest),
             Self::Latest => Ok(Edge::Latest),
             Self::Offset(offset) => Ok(Edge::Offset(offset)),
-            Self::Timestamp(text) => {
+            Self::Timestamp(TimeBody(text)) => {
                 parse_rfc3339(&text).map(Edge::Timestamp).ok_or_else(|| Fault {
                     pointer: format!("{member}/timestamp"),
                     detail: "must be RFC 3339, for example 2025-01-01T00:00:00Z".to_owned(),

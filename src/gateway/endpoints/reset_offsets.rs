@@ -27,7 +27,7 @@ pub(in super::super) struct OffsetsRequest {
     /// Where to go on: what stands before is skipped, what stands behind runs (again).
     to: EdgeBody,
     /// Why, for the audit: 1 to 1,000 characters.
-    #[schema(min_length = 1, max_length = 1000)]
+    #[schema(min_length = 1, max_length = 1000, pattern = r"^[^\x00]*[^\s\x00][^\x00]*$")]
     reason: String,
 }
 

@@ -36,7 +36,8 @@ pub(in super::super) struct StartRequest {
     /// A topic of the catalog, or the name of its type.
     #[schema(example = "waitlist.email.verification")]
     topic: String,
-    /// Which partitions; all unless given.
+    /// Which partitions, at most 1,000; all unless given.
+    #[schema(min_items = 1, max_items = 1000)]
     partitions: Option<Vec<i32>>,
     /// The first record.
     from: EdgeBody,
@@ -51,7 +52,7 @@ pub(in super::super) struct StartRequest {
     #[schema(example = "analytics-rebuild")]
     handler: Option<String>,
     /// Only records with this key.
-    #[schema(max_length = 1024)]
+    #[schema(min_length = 1, max_length = 1024, pattern = r"^[^\x00]*$")]
     key: Option<String>,
     /// `once`, unless given: a job whose effect is there is counted as `already_done`. `again`:
     /// effects happen again, once for this replay; that is so for `analytics-rebuild`, unless
@@ -68,7 +69,7 @@ pub(in super::super) struct StartRequest {
     #[serde(default)]
     dry_run: bool,
     /// Why, for the audit: 1 to 1,000 characters.
-    #[schema(min_length = 1, max_length = 1000)]
+    #[schema(min_length = 1, max_length = 1000, pattern = r"^[^\x00]*[^\s\x00][^\x00]*$")]
     reason: Option<String>,
 }
 
