@@ -77,7 +77,8 @@ fn the_exported_document_is_sound() {
             }
         }
     }
-    let letter: Value = serde_json::from_str(include_str!("../fixtures/dead_letter.json")).expect("JSON");
+    let letter: Value =
+        serde_json::from_str(include_str!("../fixtures/dead_letter.json")).expect("JSON");
     let place = "#/components/schemas/payload.deadLetters";
     assert!(schema(&document, place).is_valid(&letter));
     let described = &document["components"]["schemas"]["payload.deadLetters"]["properties"];

@@ -11,7 +11,7 @@ use super::super::Services;
 use super::super::body::{JsonBody, request};
 use super::super::caller::Caller;
 use super::super::problem::Problem;
-use super::edge::EdgeBody;
+use super::edge::{EdgeBody, EdgeSchema};
 use super::reason;
 use super::replay::{ReplayBody, SpanBody};
 use crate::domain::fault::Fault;
@@ -40,8 +40,10 @@ pub(in super::super) struct StartRequest {
     #[schema(min_items = 1, max_items = 1000)]
     partitions: Option<Vec<i32>>,
     /// The first record.
+    #[schema(value_type = EdgeSchema)]
     from: EdgeBody,
     /// What stands behind the last record; `latest`, the end at this moment, unless given.
+    #[schema(value_type = Option<EdgeSchema>)]
     to: Option<EdgeBody>,
     /// The consumer group, none of the catalog; `replay-{id}` unless given, or the name of a
     /// handler that is no type's own.

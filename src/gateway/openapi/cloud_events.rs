@@ -35,7 +35,7 @@ fn schema(record_type: &RecordType) -> Value {
             "specversion": { "type": "string", "const": "1.0" },
             "id": {
                 "description": "With `source` it names the event: the record's id follows from both.",
-                "type": "string", "minLength": 1, "maxLength": 1_000, "pattern": TEXT
+                "type": "string", "minLength": 1, "maxLength": 4_096, "pattern": TEXT
             },
             "source": {
                 "description": "Who sent the event: a URI reference.",
@@ -43,10 +43,10 @@ fn schema(record_type: &RecordType) -> Value {
             },
             "type": {
                 "description": format!("`{name}`, or something in front of it: `com.example.{name}`."),
-                "type": "string", "maxLength": 1_000, "pattern": own_type
+                "type": "string", "maxLength": 4_096, "pattern": own_type
             },
             "subject": {
-                "type": ["string", "null"], "minLength": 1, "maxLength": 1_000, "pattern": TEXT
+                "type": ["string", "null"], "minLength": 1, "maxLength": 4_096, "pattern": TEXT
             },
             "time": {
                 "description": "When it happened; it stays an attribute.",
@@ -64,13 +64,13 @@ fn schema(record_type: &RecordType) -> Value {
         },
         "additionalProperties": {
             "type": ["string", "boolean", "integer", "null"],
-            "maxLength": 1_000, "pattern": TEXT
+            "maxLength": 4_096, "pattern": TEXT
         },
         "propertyNames": { "pattern": "^[a-z0-9]{1,64}$" }
     })
 }
 
-/// No control characters. A character has four bytes at most, so 1,000 of them are never too many.
+/// No control characters.
 const TEXT: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
 /// What may stand in a URI reference.
 const URI: &str = r"^[!#-;=?-\[\]_a-z~%]+$";
