@@ -8,8 +8,10 @@ import itertools
 import json
 
 import schemathesis
+from schemathesis.core import NotSet
+from schemathesis.core.parameters import ParameterLocation
 
-KEYS = itertools.count()
+NUMBERS = itertools.count()
 DELAYS = ("90s", "10m", "1h 30m", "7days")
 # Kafka runs on the machine of the test.
 PARTITIONS_MAX = 12
@@ -21,12 +23,19 @@ def before_call(context, case, kwargs):
     # A job that was put off does not end while somebody waits.
     if "wait" in str(headers.get("Prefer", "")):
         headers["Prefer"] = "wait=0" if query else "wait=1"
-    body = case.body
-    if case.path.endswith("/partitions") and isinstance(body, dict) and is_many(body.get("count")):
-        case.body = {**body, "count": PARTITIONS_MAX}
-    if case.meta is None or not case.meta.generation.mode.is_positive:
+    meta, number = case.meta, next(NUMBERS)
+    if meta is None:
         return
-    case.body, number = written_as_integers(case.body), next(KEYS)
+    if not meta.generation.mode.is_positive:
+        body = meta.components.get(ParameterLocation.BODY)
+        # Where a body may be left out, that is no fault.
+        if body is not None and body.mode.is_negative and isinstance(case.body, NotSet):
+            case.body = ["no object"]
+        return
+    if not isinstance(case.body, NotSet):
+        case.body = written_as_integers(case.body)
+    if case.path.endswith("/partitions") and is_many(case.body):
+        case.body = {**case.body, "count": PARTITIONS_MAX}
     query.pop("cursor", None)
     if "delay" in query:
         query["delay"] = DELAYS[number % len(DELAYS)]
@@ -48,7 +57,8 @@ def written_as_integers(value):
     return value
 
 
-def is_many(count):
+def is_many(body):
+    count = body.get("count") if isinstance(body, dict) else None
     return type(count) is int and PARTITIONS_MAX < count <= 1000
 
 
