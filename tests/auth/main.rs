@@ -277,7 +277,7 @@ fn wrong_tokens() -> Vec<(&'static str, String, &'static str)> {
 }
 
 async fn what_is_no_endpoint_needs_no_token(jobgate: &Jobgate) {
-    for (path, status) in [("/docs/", 200), ("/nowhere", 404)] {
+    for (path, status) in [("/docs/", 200), ("/asyncapi.json", 200), ("/nowhere", 404)] {
         assert_eq!(jobgate.get(path).await.status, status, "{path}");
     }
     let client = jobgate.client();

@@ -2,7 +2,7 @@
 //! requests out of it, good ones and bad ones, one after the other and in sequences that follow
 //! its links, and no answer may be another than the document has.
 //!
-//! Requests are the same in each run. `JOBGATE_TEST_SCHEMATHESIS_EXAMPLES=200` makes so many of
+//! The seed is the same in each run. `JOBGATE_TEST_SCHEMATHESIS_EXAMPLES=200` makes so many of
 //! each operation and kind, which takes as many minutes as there is patience;
 //! `JOBGATE_TEST_SCHEMATHESIS_SEED=7` makes others.
 #![expect(
