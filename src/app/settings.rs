@@ -305,7 +305,7 @@ pub(super) enum Command {
     Serve,
     /// Print the OpenAPI document.
     Openapi,
-    /// Print the AsyncAPI document.
+    /// Print the `AsyncAPI` document.
     Asyncapi,
     /// Make a token for a caller, and print it.
     Token(TokenRequest),

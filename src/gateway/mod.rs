@@ -1,7 +1,7 @@
 //! The only home of axum: the HTTP surface.
 //!
-//! Owns the wire: paths, bodies, problem documents, the OpenAPI and AsyncAPI documents, connections and
-//! their limits. An endpoint extracts, makes one call into [`crate::operations`] and maps
+//! Owns the wire: paths, bodies, problem documents, the OpenAPI and `AsyncAPI` documents,
+//! connections and their limits. An endpoint extracts, makes one call into [`crate::operations`] and maps
 //! the answer; no SQL and no Kafka here, and never a word of the worker.
 //!
 //! To add an endpoint: a file in `endpoints/` with request, response and handler in that

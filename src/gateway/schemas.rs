@@ -15,6 +15,13 @@ pub(super) fn reference(kind: &str, name: &str) -> Value {
     json!({ "$ref": format!("#/components/{kind}/{name}") })
 }
 
+/// Gives an object this member.
+pub(super) fn set(object: &mut Value, name: &str, value: impl Into<Value>) {
+    if let Some(members) = object.as_object_mut() {
+        members.insert(name.to_owned(), value.into());
+    }
+}
+
 /// The schemas of all types, to stand among a document's components.
 pub(super) fn payloads(catalog: &Catalog) -> Map<String, Value> {
     catalog.iter().map(|found| (schema_name(found), payload(found))).collect()

@@ -8,9 +8,8 @@
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::print_stdout,
     clippy::panic,
-    reason = "a test fails by panicking, and prints what was found"
+    reason = "a test fails by panicking"
 )]
 
 #[path = "../harness/mod.rs"]

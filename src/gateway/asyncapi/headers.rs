@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::super::schemas::set;
 use crate::domain::catalog::{RecordKind, RecordType};
 use crate::domain::record::header;
 
@@ -17,6 +18,12 @@ pub(super) fn schema(record_type: &RecordType) -> Value {
     for (name, value) in &record_type.headers {
         properties.insert(name.clone(), json!({ "type": "string", "const": value }));
     }
+    let is_event = record_type.kind == RecordKind::Event;
+    if is_event {
+        let content_type = "The media type of the value of what came as a CloudEvent";
+        let content_type = json!({ "type": "string", "description": content_type });
+        properties.insert(header::CONTENT_TYPE.into(), content_type);
+    }
     let mut schema = json!({
         "type": "object",
         "title": format!("headers of {}", record_type.name),
@@ -24,17 +31,13 @@ pub(super) fn schema(record_type: &RecordType) -> Value {
             value; the others where they apply. A record that another client writes needs none.",
         "properties": properties
     });
-    if record_type.kind == RecordKind::Event {
-        schema["patternProperties"] = json!({ format!("^{}[a-z0-9]{{1,64}}$", header::CLOUD_EVENT): {
+    if is_event {
+        let attributes = json!({ format!("^{}[a-z0-9]{{1,64}}$", header::CLOUD_EVENT): {
             "description": "An attribute of the CloudEvent that it came as (the Kafka binding's \
                 binary mode)",
             "type": "string"
         }});
-        if let Some(properties) = schema["properties"].as_object_mut() {
-            let content_type = "The media type of the value of what came as a CloudEvent";
-            let content_type = json!({ "type": "string", "description": content_type });
-            properties.insert(header::CONTENT_TYPE.into(), content_type);
-        }
+        set(&mut schema, "patternProperties", attributes);
     }
     schema
 }
@@ -76,7 +79,7 @@ fn of_every_record() -> Map<String, Value> {
     let schemas = named.into_iter().map(|(name, format, description)| {
         let mut schema = json!({ "type": "string", "description": description });
         if let Some(format) = format {
-            schema["format"] = format.into();
+            set(&mut schema, "format", format);
         }
         (name.to_owned(), schema)
     });

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::schemas::{reference, schema_name};
+use super::super::schemas::{reference, schema_name, set};
 use super::{BINDING, headers};
 use crate::domain::catalog::RecordType;
 
@@ -48,13 +48,14 @@ pub(super) fn message(record_type: &RecordType) -> Value {
     });
     let example = record_type.example();
     if !example.is_null() {
-        message["examples"] =
-            json!([{ "name": name, "headers": headers::example(record_type), "payload": example }]);
+        let headers = headers::example(record_type);
+        let examples = json!([{ "name": name, "headers": headers, "payload": example }]);
+        set(&mut message, "examples", examples);
     }
     message
 }
 
-/// A payload's schema as this document may have it. AsyncAPI's own schemas are those of draft-07,
+/// A payload's schema as this document may have it. `AsyncAPI`'s own schemas are those of draft-07,
 /// which all its tools read; one that says what only 2020-12 can is named as that.
 pub(super) fn in_its_form(schema: Value) -> Value {
     if is_read_alike(&schema) {

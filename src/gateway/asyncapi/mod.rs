@@ -1,4 +1,4 @@
-//! The AsyncAPI 3.0 document: the topics of the catalog as channels, for those who read or write
+//! The `AsyncAPI` 3.0 document: the topics of the catalog as channels, for those who read or write
 //! them with a Kafka client of their own.
 //!
 //! It is told from jobgate's side: jobgate sends what the gateway accepts, and receives what its
@@ -10,7 +10,7 @@ mod messages;
 
 use serde_json::{Map, Value, json};
 
-use super::schemas::{self, reference};
+use super::schemas::{self, reference, set};
 use crate::domain::catalog::{Catalog, RecordKind, RecordType, TopicSpec};
 
 /// The version of the bindings for Kafka.
@@ -71,7 +71,7 @@ fn channel(topic: &TopicSpec, title: &str, message: &str, description: &str) -> 
         "retention.ms": u64::try_from(topic.retention.as_millis()).unwrap_or(u64::MAX)
     });
     if let Some(bytes) = topic.max_message_bytes {
-        settings["max.message.bytes"] = bytes.into();
+        set(&mut settings, "max.message.bytes", bytes);
     }
     json!({
         "address": topic.name,
@@ -112,10 +112,11 @@ fn operation(action: &str, channel: &str, summary: &str, group: Option<&str>) ->
         "messages": [{ "$ref": format!("{place}/messages/{channel}") }]
     });
     if let Some(group) = group {
-        operation["bindings"] = json!({ "kafka": {
+        let kafka = json!({
             "groupId": { "type": "string", "const": group },
             "bindingVersion": BINDING
-        }});
+        });
+        set(&mut operation, "bindings", json!({ "kafka": kafka }));
     }
     operation
 }

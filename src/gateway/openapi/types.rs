@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
-use super::super::schemas::{reference, schema_name};
+use super::super::schemas::{reference, schema_name, set};
 use super::{add, answers, cloud_events};
 use crate::domain::catalog::{Catalog, RecordKind, RecordType};
 
@@ -205,8 +205,8 @@ fn describe_envelopes(operation: &mut Value, record_type: &RecordType) {
     let event = reference("schemas", &cloud_events::schema_name(record_type));
     let many = json!({ "type": "array", "items": event, "minItems": 1 });
     let Some(content) = operation.pointer_mut("/requestBody/content") else { return };
-    content[cloud_events::ONE] = json!({ "schema": event });
-    content[cloud_events::MANY] = json!({ "schema": many });
+    set(content, cloud_events::ONE, json!({ "schema": event }));
+    set(content, cloud_events::MANY, json!({ "schema": many }));
 }
 
 fn examples(types: &[&RecordType]) -> Value {
