@@ -28,6 +28,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use serde_json::Value;
 
 use crate::domain::catalog::Catalog;
 use crate::push::PushSettings;
@@ -53,7 +54,8 @@ pub fn main() -> ExitCode {
 
 fn run(settings: Settings) -> anyhow::Result<()> {
     match &settings.command {
-        Some(Command::Openapi) => print_openapi(&types(&settings)?.catalog),
+        Some(Command::Openapi) => print(&gateway::document(&types(&settings)?.catalog)),
+        Some(Command::Asyncapi) => print(&gateway::async_document(&types(&settings)?.catalog)),
         Some(Command::Token(request)) => tokens::print(request, &settings.tokens),
         Some(Command::Check) => block_on(check::check(&settings, types(&settings))),
         Some(Command::Demo(request)) => {
@@ -102,7 +104,7 @@ fn types(settings: &Settings) -> anyhow::Result<Types> {
 }
 
 #[expect(clippy::print_stdout, reason = "the document is what the command is for")]
-fn print_openapi(catalog: &Catalog) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(&gateway::document(catalog))?);
+fn print(document: &Value) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(document)?);
     Ok(())
 }

@@ -305,6 +305,8 @@ pub(super) enum Command {
     Serve,
     /// Print the OpenAPI document.
     Openapi,
+    /// Print the `AsyncAPI` document.
+    Asyncapi,
     /// Make a token for a caller, and print it.
     Token(TokenRequest),
     /// Play a day of a waitlist, a few thousand events with some fraud and poison among them, and

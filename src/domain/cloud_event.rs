@@ -23,6 +23,9 @@ use super::id;
 use super::json;
 use super::record::header;
 
+/// The attributes that the specification itself names: each is a string.
+const OF_THE_CORE: [&str; 8] =
+    ["specversion", "id", "source", "type", "subject", "time", "dataschema", "datacontenttype"];
 /// The one version there is.
 const SPEC_VERSION: &str = "1.0";
 /// Attributes of one event: the specification has nine, extensions rarely more than a handful.
@@ -224,8 +227,11 @@ impl Draft {
             // That is how the format says that there is none.
             Value::Null => return,
             Value::String(text) => text,
-            Value::Bool(flag) => flag.to_string(),
-            Value::Number(number) if number.is_i64() => number.to_string(),
+            // Only extensions have other types.
+            Value::Bool(flag) if !OF_THE_CORE.contains(&name) => flag.to_string(),
+            Value::Number(number) if number.is_i64() && !OF_THE_CORE.contains(&name) => {
+                number.to_string()
+            }
             other => {
                 let detail = format!("is {}; an attribute is a string", shown(&other));
                 return self.fault(name, detail);

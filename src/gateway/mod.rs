@@ -1,13 +1,14 @@
 //! The only home of axum: the HTTP surface.
 //!
-//! Owns the wire: paths, bodies, problem documents, the OpenAPI document, connections and
-//! their limits. An endpoint extracts, makes one call into [`crate::operations`] and maps
+//! Owns the wire: paths, bodies, problem documents, the OpenAPI and `AsyncAPI` documents,
+//! connections and their limits. An endpoint extracts, makes one call into [`crate::operations`] and maps
 //! the answer; no SQL and no Kafka here, and never a word of the worker.
 //!
 //! To add an endpoint: a file in `endpoints/` with request, response and handler in that
 //! order, and a line in [`router`] that says which scope it asks for.
 
 mod access;
+mod asyncapi;
 mod batch;
 mod body;
 mod body_memory;
@@ -24,6 +25,7 @@ mod openapi;
 mod pace;
 mod problem;
 mod router;
+mod schemas;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -36,6 +38,7 @@ use crate::operations::{
     ResetOffsets, Schedule, Stats, Statuses, Topics, Waiting, Workers,
 };
 
+pub use asyncapi::async_document;
 pub use batch::Streams;
 pub use door::{CONNECTIONS_MAX, Certificate, CertificateError, Door};
 pub use front::Front;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
+use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use utoipa::OpenApi as _;
 use utoipa_axum::routes;
@@ -20,7 +22,7 @@ use super::endpoints::{
 use super::front::Front;
 use super::limits::{Limits, RateLimit};
 use super::problem::Problem;
-use super::{Metrics, Readiness, Services, openapi};
+use super::{Metrics, Readiness, Services, asyncapi, openapi};
 use crate::auth::Scope::{AdminRead, AdminWrite, EventsWrite, JobsRead, JobsWrite};
 use crate::auth::Verifier;
 
@@ -91,6 +93,7 @@ pub fn router(
     rate: Option<RateLimit>,
 ) -> Front {
     let document = openapi::document(&services.catalog);
+    let topics = Bytes::from(asyncapi::async_document(&services.catalog).to_string());
     let answers_this_machine_alone = verifier.is_none();
     let (limits, catalog) = (Limits::new(rate), Arc::clone(&services.catalog));
     let guard = verifier.map(|verifier| Guard { verifier, catalog, limits: limits.clone() });
@@ -100,8 +103,9 @@ pub fn router(
         .config(Config::from("/openapi.json").try_it_out_enabled(true));
     let router = router
         .with_state(services)
-        // The document and the pages that show it need no token.
+        // The documents and the pages that show them need no token.
         .merge(docs)
+        .route("/asyncapi.json", get(async move || ([(CONTENT_TYPE, "application/json")], topics)))
         .fallback(async || Problem::not_found("no-such-path", "See /docs for the paths there are"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed());
     // With a verifier neither Host nor Origin says anything: a browser adds no token by

@@ -148,6 +148,8 @@ async fn every_fault_of_an_event_is_named_at_once() {
         (json!({ "Upper": "x" }), "/Upper", "a-z"),
         (json!({ "with_underscore": "x" }), "/with_underscore", "a-z"),
         (json!({ "list": [] }), "/list", "string"),
+        (json!({ "subject": false }), "/subject", "string"),
+        (json!({ "id": 7 }), "/id", "string"),
         (json!({ "half": 0.5 }), "/half", "string"),
         (json!({ "long": "x".repeat(4_097) }), "/long", "4096"),
         (json!({ "line": "a\nb" }), "/line", "control"),

@@ -70,7 +70,8 @@ async fn a_caller_that_has_spent_its_rate_is_told_when_to_come_back_and_others_g
     // Others, and those who watch, notice nothing.
     assert_eq!(send(&jobgate, &other, PATH).await.status, StatusCode::ACCEPTED);
     for _ in 0..10 {
-        for path in ["/health/ready", "/health/live", "/metrics", "/openapi.json"] {
+        for path in ["/health/ready", "/health/live", "/metrics", "/openapi.json", "/asyncapi.json"]
+        {
             let answer = jobgate.get(path).await;
             assert_eq!(answer.status, StatusCode::OK, "{path}");
             assert!(!answer.headers.contains_key("ratelimit"), "{path}");

@@ -64,6 +64,15 @@ async fn it_is_in_the_catalog_and_the_api(jobgate: &Jobgate) {
     assert_eq!(topic["settings"]["retention.ms"], "259200000", "{topic}");
 
     let api = jobgate.get("/openapi.json").await.json();
+    let operation = &api["paths"]["/jobs/t.render"]["post"];
+    assert_eq!(operation["operationId"], "enqueue_t_render");
+    assert_eq!(operation["tags"], json!(["t jobs"]));
+    let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+    assert_eq!(schema["$ref"], "#/components/schemas/payload.t.render");
+    let topics = jobgate.get("/asyncapi.json").await.json();
+    let channel = &topics["channels"]["t.render"];
+    assert_eq!(channel["bindings"]["kafka"]["topic"], channel["address"]);
+    assert!(topics["operations"]["receive.t.render"].is_object());
     let schema = &api["components"]["schemas"]["payload.t.render"];
     let target = schema["properties"]["lines"]["items"]["$ref"].as_str().expect("a $ref");
     let pointer = target.strip_prefix('#').expect("into the document");

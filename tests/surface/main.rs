@@ -10,6 +10,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod asyncapi;
 mod catalog;
 mod errors;
 mod foreign;

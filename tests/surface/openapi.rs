@@ -49,6 +49,24 @@ const ROUTES: [(&str, &str); 36] = [
     ("get", "/health/ready"),
 ];
 
+/// Every type, with its path and what a good one is answered with.
+const TYPES: [(&str, &str, u16); 14] = [
+    ("email.verification", "/jobs/email.verification", 202),
+    ("email.welcome", "/jobs/email.welcome", 202),
+    ("email.position-update", "/jobs/email.position-update", 202),
+    ("email.reward-earned", "/jobs/email.reward-earned", 202),
+    ("email.milestone", "/jobs/email.milestone", 202),
+    ("reward.delivery", "/jobs/reward.delivery", 202),
+    ("position.recalculation", "/jobs/position.recalculation", 202),
+    ("fraud.detection", "/jobs/fraud.detection", 202),
+    ("webhook.delivery", "/jobs/webhook.delivery", 202),
+    ("analytics.aggregation", "/jobs/analytics.aggregation", 202),
+    ("user.signup", "/events/user.signup", 201),
+    ("user.verified", "/events/user.verified", 201),
+    ("referral.created", "/events/referral.created", 201),
+    ("reward.earned", "/events/reward.earned", 201),
+];
+
 /// The file in the repository; empty where there is none.
 fn exported() -> String {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.json");
@@ -82,10 +100,9 @@ fn the_exported_document_is_sound() {
             routes.insert((method.as_str(), path.as_str()));
             let id = operation["operationId"].as_str().expect("an operationId");
             assert!(operation_ids.insert(id), "{id} names two operations");
-            assert_parameters(path, operation);
+            assert_parameters(path, operation, &document);
             for (status, response) in operation["responses"].as_object().expect("responses") {
-                let shared = response["$ref"].as_str().and_then(|at| document.pointer(&at[1..]));
-                let content = &shared.unwrap_or(response)["content"];
+                let content = &followed(&document, response)["content"];
                 if status.starts_with(['4', '5']) {
                     let problem = &content["application/problem+json"]["schema"]["$ref"];
                     assert_eq!(problem, "#/components/schemas/Problem", "{status} of {id}");
@@ -93,7 +110,13 @@ fn the_exported_document_is_sound() {
             }
         }
     }
-    assert_eq!(routes, BTreeSet::from(ROUTES), "every route, and no other");
+    let of_types = TYPES.iter().map(|(_, path, _)| ("post", *path));
+    let expected: BTreeSet<_> = of_types.chain(ROUTES).collect();
+    assert_eq!(routes, expected, "every route, every type, and no other");
+    for operation in operation_ids {
+        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        assert!(operation.chars().all(is_word), "{operation} names a method");
+    }
 
     let mut references = Vec::new();
     collect_references(&document, &mut references);
@@ -111,14 +134,23 @@ fn the_exported_document_is_sound() {
     }
 }
 
+/// What a `$ref` leads to, or what stands there itself.
+pub(crate) fn followed<'v>(document: &'v Value, value: &'v Value) -> &'v Value {
+    match value["$ref"].as_str() {
+        Some(reference) => document.pointer(&reference[1..]).expect("it leads somewhere"),
+        None => value,
+    }
+}
+
 /// Each `{name}` of the path is declared, and nothing else as a path parameter.
-fn assert_parameters(path: &str, operation: &Value) {
+fn assert_parameters(path: &str, operation: &Value, document: &Value) {
     let in_path: BTreeSet<&str> =
         path.split('{').skip(1).filter_map(|part| part.split('}').next()).collect();
     let declared: BTreeSet<&str> = operation["parameters"]
         .as_array()
         .into_iter()
         .flatten()
+        .map(|parameter| followed(document, parameter))
         .filter(|parameter| parameter["in"] == "path")
         .map(|parameter| {
             assert_eq!(parameter["required"], true, "{path}");
@@ -128,7 +160,7 @@ fn assert_parameters(path: &str, operation: &Value) {
     assert_eq!(in_path, declared, "{path}");
 }
 
-fn collect_references<'v>(value: &'v Value, references: &mut Vec<&'v str>) {
+pub(crate) fn collect_references<'v>(value: &'v Value, references: &mut Vec<&'v str>) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| collect_references(item, references)),
         Value::Object(members) => {
@@ -143,6 +175,35 @@ fn collect_references<'v>(value: &'v Value, references: &mut Vec<&'v str>) {
     }
 }
 
+/// Whose payload is the type's, and whose example is accepted.
+async fn each_type_is_an_operation_of_its_own(jobgate: &Jobgate, document: &Value) {
+    for (name, path, status) in TYPES {
+        let operation = &document["paths"][path]["post"];
+        let body = &operation["requestBody"]["content"]["application/json"];
+        let schema = &body["schema"];
+        assert_eq!(schema["$ref"], format!("#/components/schemas/payload.{name}"));
+        let text = operation["description"].as_str().expect("a description");
+        let kind = path.split('/').nth(1).expect("jobs or events");
+        for scope in [format!("{kind}:write"), format!("{kind}:write:{name}")] {
+            assert!(text.contains(&format!("`{scope}`")), "{scope}: {text}");
+        }
+        assert!(operation["summary"].as_str().is_some_and(|said| said.len() > 10), "{name}");
+        assert!(operation["responses"].get("404").is_none(), "there is such a type");
+
+        let mut whole = document.clone();
+        whole["$ref"] = schema["$ref"].clone();
+        let schema = jsonschema::draft202012::new(&whole).expect("a schema");
+        let examples = body["examples"].as_object().expect("examples");
+        assert_eq!(examples.len(), 1, "{name}");
+        for example in examples.values() {
+            let example = &followed(document, example)["value"];
+            assert!(schema.is_valid(example), "{example}");
+            let answer = jobgate.post(path, example).await;
+            assert_eq!(answer.status.as_u16(), status, "{name}: {}", answer.text);
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_documents_are_served_and_swagger_asks_nobody_else() {
     let jobgate = Jobgate::start(Options::default()).await;
@@ -150,6 +211,8 @@ async fn the_documents_are_served_and_swagger_asks_nobody_else() {
     assert_eq!(served.status, StatusCode::OK);
     let document: Value = serde_json::from_str(&exported()).expect("JSON");
     assert!(served.json() == document, "renew: cargo run -- openapi > openapi/openapi.json");
+
+    each_type_is_an_operation_of_its_own(&jobgate, &document).await;
 
     // Each declared route exists: it answers something else than "no such path".
     for (method, path) in ROUTES {

@@ -2,12 +2,27 @@
 //! follow from a key.
 
 use axum::http::{HeaderMap, header};
+use utoipa::IntoParams;
 
 use super::super::body::{Form, LINES};
 use super::super::problem::Problem;
 
 /// The longest `Idempotency-Key`, characters: far more than a UUID, little enough to hash.
 const KEY_CHARS_MAX: usize = 255;
+
+/// What the headers of a batch may ask for, beside the form of its answer.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "the headers are read by hand, and documented by this")]
+pub(in super::super) struct BatchHeaders {
+    /// `return=minimal`: only items that were not accepted are listed.
+    #[param(rename = "Prefer", required = false, example = "return=minimal")]
+    prefer: String,
+    /// The id of each record follows from the caller, the path, this key, the item's index and its
+    /// payload: a batch that is sent again has the same ids.
+    #[param(rename = "Idempotency-Key", required = false, example = "\"import 7\"")]
+    idempotency_key: String,
+}
 
 /// The form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

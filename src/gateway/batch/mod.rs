@@ -32,6 +32,7 @@ use crate::domain::id;
 use crate::operations::{Batch, Enqueue};
 
 use ask::AnswerForm;
+pub(super) use ask::BatchHeaders;
 pub(super) use items::{BatchBody, LineBody};
 
 /// Where streams run, and what ends them: they outlive the call of their handler.

@@ -22,7 +22,7 @@ pub(in super::super) struct PartitionsRequest {
     #[schema(minimum = 1, maximum = 1000, example = 20)]
     count: usize,
     /// Why, for the audit: at most 1,000 characters.
-    #[schema(max_length = 1000)]
+    #[schema(max_length = 1000, pattern = r"^[^\x00]*$")]
     reason: Option<String>,
 }
 

@@ -19,7 +19,7 @@ use super::replay::ReplayBody;
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct CancelRequest {
     /// Why, for the audit: 1 to 1,000 characters.
-    #[schema(min_length = 1, max_length = 1000)]
+    #[schema(min_length = 1, max_length = 1000, pattern = r"^[^\x00]*[^\s\x00][^\x00]*$")]
     reason: Option<String>,
 }
 

@@ -18,7 +18,7 @@ use super::reason;
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct DiscardRequest {
     /// Why, for whoever looks at it later: 1 to 1,000 characters.
-    #[schema(min_length = 1, max_length = 1000)]
+    #[schema(min_length = 1, max_length = 1000, pattern = r"^[^\x00]*[^\s\x00][^\x00]*$")]
     reason: String,
 }
 

@@ -8,18 +8,60 @@ use crate::domain::fault::Fault;
 use crate::operations::Edge;
 
 /// `"earliest"`, `"latest"`, `{"offset": 5}` or `{"timestamp": "2025-01-01T00:00:00Z"}`.
-#[derive(Deserialize, ToSchema)]
+#[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
+pub(super) enum EdgeBody {
+    Earliest,
+    Latest,
+    Offset(i64),
+    Timestamp(String),
+}
+
+/// `"earliest"`, `"latest"`, `{"offset": 5}` or `{"timestamp": "2025-01-01T00:00:00Z"}`.
+#[derive(ToSchema)]
+#[serde(untagged)]
 #[schema(as = Edge)]
-pub(in super::super) enum EdgeBody {
+#[expect(dead_code, reason = "it is there for the document alone, which must say: one member")]
+pub(in super::super) enum EdgeSchema {
+    /// The first record that is left, or behind the newest one.
+    End(EndSchema),
+    /// This offset of each partition.
+    Offset(OffsetSchema),
+    /// The first record of this time or later.
+    Timestamp(TimestampSchema),
+}
+
+/// An end of a topic.
+#[derive(ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = EdgeEnd)]
+#[expect(dead_code, reason = "it is there for the document alone")]
+pub(in super::super) enum EndSchema {
     /// The oldest record that is left.
     Earliest,
     /// Behind the newest record.
     Latest,
+}
+
+/// An offset.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = EdgeOffset)]
+#[expect(dead_code, reason = "it is there for the document alone")]
+pub(in super::super) struct OffsetSchema {
     /// This offset of each partition.
-    Offset(i64),
+    offset: i64,
+}
+
+/// A time.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = EdgeTimestamp)]
+#[expect(dead_code, reason = "it is there for the document alone")]
+pub(in super::super) struct TimestampSchema {
     /// The first record of this time (RFC 3339) or later.
-    Timestamp(String),
+    #[schema(format = DateTime)]
+    timestamp: String,
 }
 
 impl EdgeBody {

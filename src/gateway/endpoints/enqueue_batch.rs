@@ -5,7 +5,7 @@ use axum::extract::{Path, Request, State};
 use axum::response::Response;
 
 use super::super::Services;
-use super::super::batch::{self, BatchBody, LineBody};
+use super::super::batch::{self, BatchBody, BatchHeaders, LineBody};
 use super::super::body;
 use super::super::problem::Problem;
 use super::produce::unknown_type;
@@ -24,8 +24,7 @@ use crate::auth::Caller;
     tag = "producing",
     params(
         ("type" = String, Path, description = "The job's type"),
-        ("Prefer" = Option<String>, Header, description = "`return=minimal`: only items that were not accepted are listed"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The id of each record follows from the caller, the path, this key, the item's index and its payload: a batch that is sent again has the same ids"),
+        BatchHeaders,
     ),
     request_body(content(
         (Vec<serde_json::Value> = "application/json"),

@@ -27,7 +27,7 @@ pub(in super::super) struct LaterQuery {
     delay: Option<String>,
     /// At this time, RFC 3339 (write `+` as `%2B`), at most 365 days from now. One that is past
     /// means now.
-    #[param(example = "2027-01-01T00:00:00Z")]
+    #[param(example = "2027-01-01T00:00:00Z", format = DateTime)]
     run_at: Option<String>,
 }
 

@@ -18,6 +18,7 @@ use crate::store::{Cursor, LetterFilter, LetterState};
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct ListQuery {
     /// `open`, `replayed`, `resolved` or `discarded`.
+    #[param(pattern = "^(open|replayed|resolved|discarded)$")]
     state: Option<String>,
     /// The type, for example email.verification.
     #[serde(rename = "type")]

@@ -20,7 +20,7 @@ use crate::domain::pause::TypePause;
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct PauseRequest {
     /// Why, for the audit and for whoever wonders: 1 to 1,000 characters.
-    #[schema(min_length = 1, max_length = 1000)]
+    #[schema(min_length = 1, max_length = 1000, pattern = r"^[^\x00]*[^\s\x00][^\x00]*$")]
     reason: Option<String>,
 }
 

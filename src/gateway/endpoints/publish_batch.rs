@@ -5,7 +5,7 @@ use axum::extract::{Path, Request, State};
 use axum::response::Response;
 
 use super::super::Services;
-use super::super::batch::{self, BatchBody, LineBody};
+use super::super::batch::{self, BatchBody, BatchHeaders, LineBody};
 use super::super::body;
 use super::super::problem::Problem;
 use super::produce::unknown_type;
@@ -24,12 +24,12 @@ use crate::auth::Caller;
     tag = "producing",
     params(
         ("topic" = String, Path, description = "The event's type, short (user.signup) or whole (waitlist.events.user.signup)"),
-        ("Prefer" = Option<String>, Header, description = "`return=minimal`: only items that were not accepted are listed"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The id of each record follows from the caller, the path, this key, the item's index and its payload: a batch that is sent again has the same ids"),
+        BatchHeaders,
     ),
     request_body(content(
         (Vec<serde_json::Value> = "application/json"),
         (String = "application/x-ndjson"),
+        (Vec<serde_json::Value> = "application/cloudevents-batch+json"),
     ), description = "Payloads of the type"),
     responses(
         (status = 200, description = "Lines: what became of each, then a summary", body = LineBody, content_type = "application/x-ndjson"),

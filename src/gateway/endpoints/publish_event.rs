@@ -6,9 +6,11 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::super::Services;
-use super::super::batch;
+use super::super::batch::{self, BatchBody, LineBody};
 use super::super::cloud_events::{self, EventBody};
 use super::super::problem::Problem;
 use super::keyed::{self, KeyHeader};
@@ -16,6 +18,17 @@ use super::produce::{ReceiptBody, refuse_options, unknown_type};
 use crate::auth::Caller;
 use crate::domain::cloud_event::Attributes;
 use crate::operations::Marks;
+
+/// What is answered where all was published.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it is there for the document alone")]
+pub(in super::super) enum PublishedBody {
+    /// Of one event.
+    One(ReceiptBody),
+    /// Of a batch.
+    Many(BatchBody),
+}
 
 /// Publish an event
 ///
@@ -33,19 +46,26 @@ use crate::operations::Marks;
     path = "/events/{topic}",
     tag = "producing",
     params(("topic" = String, Path, description = "The event's type, short (user.signup) or whole (waitlist.events.user.signup)"), KeyHeader),
-    request_body(content = serde_json::Value, description = "The payload of the type"),
+    request_body(content(
+        (serde_json::Value = "application/json"),
+        (serde_json::Value = "application/cloudevents+json"),
+        (Vec<serde_json::Value> = "application/cloudevents-batch+json"),
+    ), description = "The payload of the type; or an event that holds it, or many"),
     responses(
-        (status = 201, description = "Durable", body = ReceiptBody,
+        (status = 200, description = "Of a batch, where Accept asks for lines: what became of each, then a summary", body = LineBody, content_type = "application/x-ndjson"),
+        (status = 201, description = "Durable; of a batch, every item is", body = PublishedBody,
          headers(
              ("Location" = String, description = "Where to ask what became of it"),
              ("Idempotency-Replayed" = String, description = "`true`: the answer of the first request with this Idempotency-Key"),
          )),
+        (status = 207, description = "Of a batch: items differ; each says what became of it", body = BatchBody),
         (status = 400, description = "Not JSON, an unknown query parameter, or no Idempotency-Key", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such type", body = Problem, content_type = "application/problem+json"),
+        (status = 406, description = "Of a batch: the answer cannot have the form that Accept asks for", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The first request with this Idempotency-Key is still being answered", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "The payload is not valid, and every fault is named; or the Idempotency-Key is that of another request", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Kafka is away, or, with an Idempotency-Key, the database; nothing was written", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "The outcome is unknown", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The payload is not valid, and every fault is named; or the Idempotency-Key is that of another request", content((BatchBody = "application/json"), (Problem = "application/problem+json"))),
+        (status = 503, description = "Kafka is away, or, with an Idempotency-Key, the database; nothing was written", content((BatchBody = "application/json"), (Problem = "application/problem+json"))),
+        (status = 504, description = "The outcome is unknown", content((BatchBody = "application/json"), (Problem = "application/problem+json"))),
     )
 )]
 pub(in super::super) async fn publish_event(

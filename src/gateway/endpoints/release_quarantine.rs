@@ -25,11 +25,27 @@ pub(in super::super) struct ReleaseRequest {
     #[schema(example = "waitlist.email.verification")]
     topic: String,
     /// The key, as the list has it: a string, or `{"base64": ".."}`.
-    #[schema(value_type = serde_json::Value)]
+    #[schema(value_type = KeyBody)]
     key: Bytes,
     /// Why, for the audit: 1 to 1,000 characters.
-    #[schema(min_length = 1, max_length = 1000)]
+    #[schema(min_length = 1, max_length = 1000, pattern = r"^[^\x00]*[^\s\x00][^\x00]*$")]
     reason: String,
+}
+
+/// A key.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[schema(as = Key)]
+#[expect(dead_code, reason = "it is there for the document alone")]
+pub(in super::super) enum KeyBody {
+    /// One that is UTF-8.
+    Text(String),
+    /// Any other.
+    Base64 {
+        /// RFC 4648, with padding.
+        #[schema(format = Byte)]
+        base64: String,
+    },
 }
 
 /// What became of a quarantine.

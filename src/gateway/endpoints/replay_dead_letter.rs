@@ -23,7 +23,7 @@ use super::produce::ReceiptBody;
 pub(in super::super) struct ReplayRequest {
     /// The fixed payload; without it the record goes out as it was.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Object, required = false)]
     payload: Option<Box<RawValue>>,
 }
 

@@ -9,7 +9,7 @@ use super::super::Services;
 use super::super::body::{JsonBody, request};
 use super::super::caller::Caller;
 use super::super::problem::Problem;
-use super::edge::EdgeBody;
+use super::edge::{EdgeBody, EdgeSchema};
 use super::reason;
 use crate::domain::fault::Fault;
 use crate::operations::{PARTITIONS_MAX, ResetPartition, ResetRequest};
@@ -25,9 +25,10 @@ pub(in super::super) struct OffsetsRequest {
     #[schema(max_items = 1000)]
     partitions: Option<Vec<i32>>,
     /// Where to go on: what stands before is skipped, what stands behind runs (again).
+    #[schema(value_type = EdgeSchema)]
     to: EdgeBody,
     /// Why, for the audit: 1 to 1,000 characters.
-    #[schema(min_length = 1, max_length = 1000)]
+    #[schema(min_length = 1, max_length = 1000, pattern = r"^[^\x00]*[^\s\x00][^\x00]*$")]
     reason: String,
 }
 

@@ -11,7 +11,7 @@ use super::super::Services;
 use super::super::body::{JsonBody, request};
 use super::super::caller::Caller;
 use super::super::problem::Problem;
-use super::edge::EdgeBody;
+use super::edge::{EdgeBody, EdgeSchema};
 use super::reason;
 use super::replay::{ReplayBody, SpanBody};
 use crate::domain::fault::Fault;
@@ -36,11 +36,14 @@ pub(in super::super) struct StartRequest {
     /// A topic of the catalog, or the name of its type.
     #[schema(example = "waitlist.email.verification")]
     topic: String,
-    /// Which partitions; all unless given.
+    /// Which partitions, at most 1,000; all unless given.
+    #[schema(min_items = 1, max_items = 1000)]
     partitions: Option<Vec<i32>>,
     /// The first record.
+    #[schema(value_type = EdgeSchema)]
     from: EdgeBody,
     /// What stands behind the last record; `latest`, the end at this moment, unless given.
+    #[schema(value_type = Option<EdgeSchema>)]
     to: Option<EdgeBody>,
     /// The consumer group, none of the catalog; `replay-{id}` unless given, or the name of a
     /// handler that is no type's own.
@@ -51,7 +54,7 @@ pub(in super::super) struct StartRequest {
     #[schema(example = "analytics-rebuild")]
     handler: Option<String>,
     /// Only records with this key.
-    #[schema(max_length = 1024)]
+    #[schema(min_length = 1, max_length = 1024, pattern = r"^[^\x00]*$")]
     key: Option<String>,
     /// `once`, unless given: a job whose effect is there is counted as `already_done`. `again`:
     /// effects happen again, once for this replay; that is so for `analytics-rebuild`, unless
@@ -68,7 +71,7 @@ pub(in super::super) struct StartRequest {
     #[serde(default)]
     dry_run: bool,
     /// Why, for the audit: 1 to 1,000 characters.
-    #[schema(min_length = 1, max_length = 1000)]
+    #[schema(min_length = 1, max_length = 1000, pattern = r"^[^\x00]*[^\s\x00][^\x00]*$")]
     reason: Option<String>,
 }
 
