@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::HttpBody as _;
+use axum::extract::Request;
 use axum::routing::get;
 use utoipa::OpenApi as _;
 use utoipa_axum::routes;
@@ -102,9 +104,20 @@ pub fn router(
         .with_state(services)
         // The document and the pages that show it need no token.
         .merge(docs)
-        .fallback(async || Problem::not_found("no-such-path", "See /docs for the paths there are"))
-        .method_not_allowed_fallback(async || Problem::method_not_allowed());
+        .fallback(async |request: Request| {
+            let problem = Problem::not_found("no-such-path", "See /docs for the paths there are");
+            unread(&request, problem)
+        })
+        .method_not_allowed_fallback(async |request: Request| {
+            unread(&request, Problem::method_not_allowed())
+        });
     // With a verifier neither Host nor Origin says anything: a browser adds no token by
     // itself, so a foreign page has none to abuse.
     if answers_this_machine_alone { Front::of_this_machine(router) } else { Front::open(router) }
+}
+
+/// A refusal that leaves the request's body unread, if it has one: the connection ends with it, and
+/// the client is told so, lest it sends the next request there.
+fn unread(request: &Request, problem: Problem) -> Problem {
+    if request.body().is_end_stream() { problem } else { problem.closing() }
 }

@@ -7,6 +7,8 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 
+use serde_json::Value;
+
 use super::super::Services;
 use super::super::batch;
 use super::super::cloud_events::{self, EventBody};
@@ -59,7 +61,7 @@ pub(in super::super) async fn publish_event(
     let record_type = services.catalog.event(&name).ok_or_else(|| unknown_type(&name))?;
     let caller = caller.as_deref();
     let producer = caller.map(|caller| caller.name.as_str());
-    let (accepted, event, body) = match body {
+    let (mut accepted, event, body) = match body {
         EventBody::Batch(request) => {
             return batch::answer(&services, record_type, producer, request).await;
         }
@@ -83,7 +85,10 @@ pub(in super::super) async fn publish_event(
         let request = keyed::request(key, caller, &record_type.name, (&uri, &body));
         let (use_cases, producer) = (services.clone(), request.caller.clone());
         let record_type = Arc::clone(record_type);
+        accepted.payload = Value::Null;
         let work = async move |id| {
+            // Its memory was counted for as long as the database was waited for.
+            drop(body);
             // The id of a CloudEvent follows from what it says of itself.
             let (producer, id) = (producer.as_deref(), Some(event_id.unwrap_or(id)));
             let marks = Marks { producer, id, event: event.as_ref() };
