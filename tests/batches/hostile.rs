@@ -29,6 +29,7 @@ async fn whatever_many_send_at_once_and_leave_unread_memory_is_bounded() {
     let jobgate = Jobgate::start(Options { args, ..Options::default() }).await;
     a_thousand_small_bombs_are_refused(&jobgate).await;
     windows_of_zstd_have_a_bound_together(&jobgate).await;
+    bodies_that_do_not_end_have_a_bound_together(&jobgate).await;
     lines_that_do_not_end_have_a_bound_together(&jobgate).await;
     answers_that_nobody_reads_have_a_bound_together(&jobgate).await;
     streams_are_a_fair_share(&jobgate).await;
@@ -93,7 +94,9 @@ impl Hostile {
 fn chunked(media_type: &str, coding: &str) -> String {
     let coding =
         if coding.is_empty() { String::new() } else { format!("Content-Encoding: {coding}\r\n") };
-    format!("Content-Type: {media_type}\r\n{coding}Transfer-Encoding: chunked\r\n")
+    format!(
+        "Content-Type: {media_type}\r\n{coding}Connection: close\r\nTransfer-Encoding: chunked\r\n"
+    )
 }
 
 fn chunk(body: &[u8]) -> Vec<u8> {
@@ -107,9 +110,9 @@ async fn gzip(text: &[u8]) -> Vec<u8> {
     encoder.into_inner()
 }
 
-/// With a window that is as large as any may be, and not ended.
-async fn begun_zstd(text: &[u8]) -> Vec<u8> {
-    let window = [CParameter::window_log(23)];
+/// With a window of this size, as a power of two, and not ended.
+async fn begun_zstd(text: &[u8], window_log: u32) -> Vec<u8> {
+    let window = [CParameter::window_log(window_log)];
     let mut encoder = ZstdEncoder::with_quality_and_params(Vec::new(), Level::Fastest, &window);
     encoder.write_all(text).await.expect("it packs");
     encoder.flush().await.expect("it is flushed");
@@ -123,16 +126,14 @@ async fn a_thousand_small_bombs_are_refused(jobgate: &Jobgate) {
     zstd.shutdown().await.expect("it ends");
     let zstd = zstd.into_inner();
     // Nothing comes out of these, again and again.
-    let members = gzip(b"").await.repeat(20_000);
-    for (coding, body) in
-        [("gzip", &gzipped), ("zstd", &zstd), ("gzip", &members[..400_000].to_vec())]
-    {
+    let members = gzip(b"").await.repeat(4_000);
+    for (coding, body) in [("gzip", &gzipped), ("zstd", &zstd), ("gzip", &members)] {
         let head = format!(
             "Content-Type: {JSON}\r\nContent-Encoding: {coding}\r\nConnection: close\r\n\
              Content-Length: {}\r\n",
             body.len()
         );
-        let count = if body.len() > 100_000 { 20 } else { 1_000 };
+        let count = if body.len() > 10_000 { 10 } else { 1_000 };
         let what = format!("{count} bombs of {} bytes in {coding}", body.len());
         let bombs = (0..count).map(async |_| {
             let bomb = Hostile::send(jobgate, EVENT, &head, body).await;
@@ -147,7 +148,13 @@ async fn a_thousand_small_bombs_are_refused(jobgate: &Jobgate) {
 }
 
 async fn windows_of_zstd_have_a_bound_together(jobgate: &Jobgate) {
-    let body = chunk(&begun_zstd(&vec![b' '; 9 << 20]).await);
+    let too_large = chunk(&begun_zstd(b"[", 27).await);
+    let mut too_large = Hostile::send(jobgate, EVENT, &chunked(JSON, "zstd"), &too_large).await;
+    too_large.0.write_all(b"0\r\n\r\n").await.expect("it is taken");
+    let refused = too_large.all().await;
+    assert!(refused.contains("problem:corrupt-body"), "{refused}");
+    // The largest that any may be.
+    let body = chunk(&begun_zstd(&vec![b' '; 9 << 20], 23).await);
     let head = chunked(LINES, "zstd");
     let mut held = grows(jobgate, "60 windows of 8 MiB", async {
         let streams = (0..60).map(|_| Hostile::send(jobgate, SIGNUPS, &head, &body));
@@ -173,6 +180,28 @@ async fn windows_of_zstd_have_a_bound_together(jobgate: &Jobgate) {
     assert_eq!(usual.status().await, Some(201));
 }
 
+async fn bodies_that_do_not_end_have_a_bound_together(jobgate: &Jobgate) {
+    let head = format!("Content-Type: {JSON}\r\nContent-Length: 1000000\r\n");
+    let body = vec![b' '; 999_000];
+    let mut held = grows(jobgate, "100 bodies of a MB without an end", async {
+        let bodies = (0..100).map(|_| Hostile::send(jobgate, EVENT, &head, &body));
+        join_all(bodies).await
+    })
+    .await;
+    // Those that were too many are told so once they have sent the rest, and those that were not
+    // are read to their end.
+    let mut statuses = Vec::new();
+    for stream in &mut held {
+        stream.0.write_all(&[b' '; 1_000]).await.ok();
+    }
+    for stream in &mut held {
+        statuses.push(until("an answer", SOON, async || stream.status().await).await);
+    }
+    let of = |wanted| statuses.iter().filter(|status| **status == wanted).count();
+    assert_eq!(of(400) + of(503), 100, "{statuses:?}");
+    assert!(of(503) >= 40 && of(400) >= 15, "{statuses:?}");
+}
+
 async fn lines_that_do_not_end_have_a_bound_together(jobgate: &Jobgate) {
     let line = chunk(&vec![b'x'; 1_000_000]);
     let head = chunked(LINES, "");
@@ -188,7 +217,6 @@ async fn lines_that_do_not_end_have_a_bound_together(jobgate: &Jobgate) {
         let rest = format!("\n{}\n", signup());
         stream.0.write_all(&chunk(rest.as_bytes())).await.ok();
         stream.0.write_all(b"0\r\n\r\n").await.ok();
-        stream.0.shutdown().await.ok();
         stream.all().await
     });
     let ends = join_all(ends).await;

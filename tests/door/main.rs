@@ -12,6 +12,7 @@
 mod harness;
 
 mod callers;
+mod crowded;
 mod hostile;
 mod http2;
 mod raw;

@@ -102,7 +102,8 @@ pub(super) async fn answer(
     };
     let mut response = if let (Form::Lines(_), AnswerForm::Lines(name)) = (form, answer_form) {
         let Some(allowance) = plan.allowance(&services.streams, stream::ALLOWED_BYTES) else {
-            return Err(body::refuse(request, Problem::too_many_at_once()).await);
+            // A stream may go on for ever: its end is not waited for.
+            return Err(Problem::too_many_at_once().closing());
         };
         lines(stream::begin(plan, &services.streams, request, (coding, allowance)).await, name)
     } else {

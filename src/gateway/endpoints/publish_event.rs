@@ -17,7 +17,7 @@ use super::keyed::{self, KeyHeader};
 use super::produce::{ReceiptBody, refuse_options, unknown_type};
 use crate::auth::Caller;
 use crate::domain::cloud_event::Attributes;
-use crate::operations::Marks;
+use crate::operations::{KeyedRequest, Marks};
 
 /// Publish an event
 ///
@@ -83,6 +83,7 @@ pub(in super::super) async fn publish_event(
     let event_id = event.as_ref().map(Attributes::message_id);
     if let Some(key) = keyed::key(&headers)? {
         let request = keyed::request(key, caller, &record_type.name, (&uri, &body));
+        let request = KeyedRequest { id: event_id, ..request };
         let (use_cases, producer) = (services.clone(), request.caller.clone());
         let record_type = Arc::clone(record_type);
         accepted.payload = Value::Null;
