@@ -316,6 +316,11 @@ async fn the_caller_is_the_producer(jobgate: &Jobgate) {
     }
 }
 
+/// Another id of the same millisecond: an answer tells what follows from that, whoever asks.
+fn of_the_same_time(id: &str) -> String {
+    format!("{}{}", &id[..14], &uuid()[14..])
+}
+
 /// The answer does not tell whether there is a record: by its id or its place, that of
 /// somebody else is answered as one that never was.
 async fn another_caller_s_job_is_as_unknown_as_none(jobgate: &Jobgate, receipt: &Value) {
@@ -326,9 +331,7 @@ async fn another_caller_s_job_is_as_unknown_as_none(jobgate: &Jobgate, receipt: 
         (answer.status.as_u16(), answer.json())
     };
     let id = receipt["id"].as_str().expect("an id");
-    // Of the same time, which the answer tells: the id says it itself.
-    let (time, fresh) = (&id[..14], uuid());
-    let never = format!("{time}{}", &fresh[14..]);
+    let never = of_the_same_time(id);
     let (status, of_another) = ask(&format!("/jobs/by-id/{id}")).await;
     let (_, of_nobody) = ask(&format!("/jobs/by-id/{never}")).await;
     assert_eq!(status, 404);
@@ -356,7 +359,8 @@ async fn a_delayed_job_is_its_caller_s_alone(jobgate: &Jobgate) {
     let request = jobgate.client().post(url).bearer_auth(&own);
     let answer = jobgate.send(request.json(&verification(&uuid(), &uuid()))).await;
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
-    let (id, never) = (text(&answer.json()["id"]).to_owned(), uuid());
+    let id = text(&answer.json()["id"]).to_owned();
+    let never = of_the_same_time(&id);
     for path in ["/jobs/scheduled/", "/jobs/by-id/"] {
         for method in [Method::GET, Method::DELETE] {
             if method == Method::DELETE && path == "/jobs/by-id/" {

@@ -18,7 +18,7 @@ use hyper::body::Frame;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::super::body::{Broken, Coding, Source};
+use super::super::body::{Broken, Coding, Source, throw_away_rest};
 use super::super::pace::{GRACE, earned};
 use super::super::problem::Problem;
 use super::allowance::Allowance;
@@ -126,7 +126,7 @@ enum End {
 
 impl Stream {
     async fn run(mut self, stop: CancellationToken) {
-        let Some(end) = self.work(stop).await else {
+        let Some(end) = self.work(&stop).await else {
             // What was handed over is written all the same.
             tracing::debug!("a client went away while its batch was streaming");
             return;
@@ -144,11 +144,21 @@ impl Stream {
             End::Slow => Some(Problem::request_timeout()),
             End::Stopping => Some(Problem::stopping()),
         };
+        // The last word is said at once, and the answer ends with the body.
+        let open = self.answers.connection();
         self.answers.end(self.lines.next_index(), problem).await;
+        if matches!(end, End::Broken(Broken::Corrupt | Broken::Swollen | Broken::NoRoom)) {
+            tokio::select! {
+                () = throw_away_rest(self.source) => {}
+                () = open.closed() => {}
+                () = stop.cancelled() => {}
+            }
+        }
+        drop(open);
     }
 
     /// Until every line that was taken has its outcome. None if the client has gone.
-    async fn work(&mut self, stop: CancellationToken) -> Option<End> {
+    async fn work(&mut self, stop: &CancellationToken) -> Option<End> {
         let connection = self.answers.connection();
         let mut idle = pin!(sleep_until(Instant::now() + IDLE_MAX));
         // By when the end of a long line is to be there.

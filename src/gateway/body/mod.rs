@@ -155,6 +155,12 @@ async fn come_back(seat: Option<&Seat>) -> Result<(), NoPlace> {
     }
 }
 
+/// Reads on what comes behind what could not be read, as of any body: its client takes the
+/// connection for one that may be used again.
+pub(super) async fn throw_away_rest(source: Source) {
+    throw_away(source.into_rest(), DISCARD_BYTES_MAX, None).await;
+}
+
 /// Reads on what a client still sends, so that it gets to read the answer. It needs no place for
 /// that.
 async fn throw_away(body: Body, bytes_max: usize, seat: Option<&Seat>) {
