@@ -48,7 +48,7 @@ impl Pace {
             if let Some(seat) = seat {
                 seat.leave();
             }
-            timeout(self.left - moment, part).await.map_err(|_| TooSlow)?
+            timeout(self.left.saturating_sub(moment), part).await.map_err(|_| TooSlow)?
         };
         self.left = self.left.saturating_sub(begun.elapsed());
         Ok(part)
