@@ -43,6 +43,7 @@ pub(crate) async fn measure(scale: Scale) {
         }
     }
     let peak = peak_mb(server.pid);
+    println!("raw overload, peak: {peak} MB");
     jobgate.terminate().await;
     kafka.stop().await.expect("Kafka stops");
     show(scale, &seen, peak);

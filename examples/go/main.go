@@ -7,6 +7,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,11 +25,11 @@ import (
 const TopicUserSignup = "waitlist.events.user.signup"
 
 const (
-	// triesMax bounds how often a request is sent while jobgate cannot take it.
+	// triesMax bounds how often a request is sent until its outcome is known.
 	triesMax = 5
 	// waitMax bounds what a Retry-After is obeyed for.
 	waitMax = 30 * time.Second
-	// timeout of one request; jobgate itself answers within 5 s.
+	// timeout of one request; jobgate itself answers within 8 s.
 	timeout = 10 * time.Second
 	// answerMax bounds the bytes of an answer.
 	answerMax = 1 << 20
@@ -62,8 +64,8 @@ type Fault struct {
 	Detail  string `json:"detail"`
 }
 
-// IsOutcomeUnknown tells whether the record may have been written all the same. Sending it
-// again may write it twice.
+// IsOutcomeUnknown tells whether the record may have been written all the same. Under the same
+// key it is written once.
 func (p *Problem) IsOutcomeUnknown() bool {
 	return p.Status == http.StatusGatewayTimeout
 }
@@ -75,7 +77,7 @@ func (p *Problem) Error() string {
 		fmt.Fprintf(&text, "\n  %s: %s", fault.Pointer, fault.Detail)
 	}
 	if p.IsOutcomeUnknown() {
-		fmt.Fprintf(&text, "\n  it may be there as %s; it was not sent again", p.ID)
+		fmt.Fprintf(&text, "\n  it may be there as %s", p.ID)
 	}
 	return text.String()
 }
@@ -133,18 +135,17 @@ func (c *JobClient) Publish(ctx context.Context, topic string, event any) (Recei
 	return c.post(ctx, "/events/"+url.PathEscape(topic), event)
 }
 
-// post sends the body until it is answered with anything but "not now". A 503 says that
-// nothing was written; after any other failure the record may be there.
+// post sends the body until its outcome is known, as often as triesMax says. All tries have one
+// key, so the record is written once however many of them arrive.
 func (c *JobClient) post(ctx context.Context, path string, body any) (Receipt, error) {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return Receipt{}, err
 	}
+	key := newKey()
 	for try := 1; ; try++ {
-		receipt, wait, err := c.postOnce(ctx, path, data)
-		var problem *Problem
-		isNotNow := errors.As(err, &problem) && problem.Status == http.StatusServiceUnavailable
-		if !isNotNow || try == triesMax {
+		receipt, wait, err := c.postOnce(ctx, path, key, data)
+		if err == nil || isKnown(err) || try == triesMax {
 			return receipt, err
 		}
 		select {
@@ -155,29 +156,52 @@ func (c *JobClient) post(ctx context.Context, path string, body any) (Receipt, e
 	}
 }
 
+// newKey names one request.
+func newKey() string {
+	var random [16]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		panic(err) // The system has no randomness: nothing can be done.
+	}
+	return hex.EncodeToString(random[:])
+}
+
+// isKnown tells whether sending the request again would say no more than this.
+func isKnown(err error) bool {
+	var problem *Problem
+	if !errors.As(err, &problem) {
+		return false
+	}
+	switch problem.Status {
+	case http.StatusConflict, http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return false
+	}
+	return true
+}
+
 // postOnce returns the receipt, or an error and how long to wait before the next try.
-func (c *JobClient) postOnce(ctx context.Context, path string, body []byte) (Receipt, time.Duration, error) {
+func (c *JobClient) postOnce(ctx context.Context, path, key string, body []byte) (Receipt, time.Duration, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.baseURL+path, bytes.NewReader(body))
 	if err != nil {
 		return Receipt{}, 0, err
 	}
 	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Idempotency-Key", `"`+key+`"`)
 	if c.token != "" {
 		request.Header.Set("Authorization", "Bearer "+c.token)
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return Receipt{}, 0, noAnswer(err)
+		return Receipt{}, time.Second, noAnswer(err)
 	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, answerMax))
 	if err != nil {
-		return Receipt{}, 0, noAnswer(err)
+		return Receipt{}, time.Second, noAnswer(err)
 	}
 	if response.StatusCode == http.StatusAccepted || response.StatusCode == http.StatusCreated {
 		var receipt Receipt
 		if err := json.Unmarshal(answer, &receipt); err != nil {
-			return Receipt{}, 0, noAnswer(err)
+			return Receipt{}, time.Second, noAnswer(err)
 		}
 		return receipt, 0, nil
 	}
@@ -191,7 +215,7 @@ func (c *JobClient) postOnce(ctx context.Context, path string, body []byte) (Rec
 }
 
 func noAnswer(err error) error {
-	return fmt.Errorf("no answer, so it may or may not be there; it was not sent again: %w", err)
+	return fmt.Errorf("no answer, so it may or may not be there: %w", err)
 }
 
 func retryAfter(header http.Header) time.Duration {

@@ -3,14 +3,17 @@
 //   node main.mjs                                   sends the three
 //   node main.mjs fraud.detection '{"user_id": 7}'  sends one job of your own
 
+import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** How often a request is sent while jobgate cannot take it. */
+/** How often a request is sent until its outcome is known. */
 const TRIES_MAX = 5;
 /** The longest wait that a Retry-After is obeyed for. */
 const WAIT_MAX_S = 30;
-/** Of one request; jobgate itself answers within 5 s. */
+/** Of one request; jobgate itself answers within 8 s. */
 const TIMEOUT_MS = 10_000;
+/** Still being answered, too much, not now, not known: the same request again says more. */
+const NOT_YET = [409, 429, 503, 504];
 
 /** An answer that is no receipt: an RFC 9457 problem document. */
 class Problem extends Error {
@@ -18,7 +21,7 @@ class Problem extends Error {
     const { type, title, detail, errors = [], id } = document;
     const lines = [`${status} ${title}: ${detail}`];
     for (const fault of errors) lines.push(`  ${fault.pointer}: ${fault.detail}`);
-    if (status === 504) lines.push(`  it may be there as ${id}; it was not sent again`);
+    if (status === 504) lines.push(`  it may be there as ${id}`);
     super(lines.join("\n"));
     this.name = "Problem";
     this.status = status;
@@ -29,7 +32,7 @@ class Problem extends Error {
     this.id = id;
   }
 
-  /** The record may have been written. Sending it again may write it twice. */
+  /** The record may have been written. Under the same key it is written once. */
   get isOutcomeUnknown() {
     return this.status === 504;
   }
@@ -47,7 +50,7 @@ class Problem extends Error {
 class NoAnswer extends Error {
   constructor(cause) {
     const why = cause.cause?.message || cause.cause?.code || cause.message;
-    super(`no answer, so it may or may not be there; it was not sent again: ${why}`, { cause });
+    super(`no answer, so it may or may not be there: ${why}`, { cause });
     this.name = "NoAnswer";
   }
 }
@@ -74,27 +77,33 @@ class JobClient {
   }
 
   /**
-   * Sends the body until it is answered with anything but "not now". A 503 says that nothing
-   * was written; after any other failure the record may be there.
+   * Sends the body until its outcome is known, as often as TRIES_MAX says. All tries have one
+   * key, so the record is written once however many of them arrive.
    */
   async #post(path, body) {
+    const headers = { ...this.#headers, "idempotency-key": `"${randomUUID()}"` };
     for (let tries = 1; ; tries++) {
+      const { receipt, failure, waitSeconds = 1 } = await this.#postOnce(path, headers, body);
+      if (receipt) return receipt;
+      const isKnown = failure instanceof Problem && !NOT_YET.includes(failure.status);
+      if (isKnown || tries === TRIES_MAX) throw failure;
+      await sleep(waitSeconds * 1000);
+    }
+  }
+
+  async #postOnce(path, headers, body) {
+    try {
       const answer = await fetch(this.#baseUrl + path, {
         method: "POST",
-        headers: this.#headers,
+        headers,
         body: JSON.stringify(body),
         signal: AbortSignal.timeout(TIMEOUT_MS),
-      }).catch((error) => {
-        throw new NoAnswer(error);
       });
-      if (answer.ok) {
-        return answer.json().catch((error) => {
-          throw new NoAnswer(error);
-        });
-      }
-      const problem = await Problem.from(answer);
-      if (answer.status !== 503 || tries === TRIES_MAX) throw problem;
-      await sleep(retryAfterSeconds(answer) * 1000);
+      if (answer.ok) return { receipt: await answer.json() };
+      const waitSeconds = retryAfterSeconds(answer);
+      return { failure: await Problem.from(answer), waitSeconds };
+    } catch (error) {
+      return { failure: new NoAnswer(error) };
     }
   }
 }

@@ -17,13 +17,16 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import Request, urlopen
+from uuid import uuid4
 
 TRIES_MAX = 5
-"""How often a request is sent while jobgate cannot take it."""
+"""How often a request is sent until its outcome is known."""
 WAIT_MAX_S = 30
 """The longest wait that a Retry-After is obeyed for."""
 TIMEOUT_S = 10
-"""Of one request; jobgate itself answers within 5 s."""
+"""Of one request; jobgate itself answers within 8 s."""
+NOT_YET = (409, 429, 503, 504)
+"""Still being answered, too much, not now, not known: the same request again says more."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,12 @@ class Problem(Exception):
         lines = [f"{status} {document.get('title')}: {document.get('detail')}"]
         lines += [f"  {fault['pointer']}: {fault['detail']}" for fault in self.faults]
         if self.is_outcome_unknown:
-            lines.append(f"  it may be there as {self.id}; it was not sent again")
+            lines.append(f"  it may be there as {self.id}")
         super().__init__("\n".join(lines))
 
     @property
     def is_outcome_unknown(self) -> bool:
-        """The record may have been written. Sending it again may write it twice."""
+        """The record may have been written. Under the same key it is written once."""
         return self.status == 504
 
     @classmethod
@@ -102,26 +105,28 @@ class JobClient:
         return self._post(f"/events/{quote(topic, safe='')}", event)
 
     def _post(self, path: str, body: dict[str, Any]) -> Receipt:
-        """Sends the body until it is answered with anything but "not now".
+        """Sends the body until its outcome is known, as often as TRIES_MAX says.
 
-        A 503 says that nothing was written; after any other failure the record may be there.
+        All tries have one key, so the record is written once however many of them arrive.
         """
         url, data = self._base_url + path, json.dumps(body).encode()
+        headers = self._headers | {"Idempotency-Key": f'"{uuid4()}"'}
         for tries_left in reversed(range(TRIES_MAX)):
-            request = Request(url, data, self._headers, method="POST")
+            request = Request(url, data, headers, method="POST")
             try:
                 with urlopen(request, timeout=TIMEOUT_S) as answer:
                     return Receipt.from_json(json.load(answer))
             except HTTPError as error:
                 with error:
-                    if error.code != 503 or tries_left == 0:
+                    if error.code not in NOT_YET or tries_left == 0:
                         raise Problem.from_error(error) from None
                     wait_s = retry_after_s(error.headers.get("Retry-After", ""))
             except (OSError, HTTPException, ValueError, KeyError) as error:
-                raise NoAnswer(
-                    "no answer, so it may or may not be there; it was not sent again: "
-                    f"{error!r}"
-                ) from error
+                if tries_left == 0:
+                    raise NoAnswer(
+                        f"no answer, so it may or may not be there: {error!r}"
+                    ) from error
+                wait_s = 1
             time.sleep(wait_s)
         raise AssertionError("the last try returns or raises")
 

@@ -50,8 +50,7 @@ pub(super) async fn serve(settings: Settings, types: Types) -> anyhow::Result<()
 
 async fn start_and_serve(settings: &Settings, types: Types, stop: Stop) -> anyhow::Result<()> {
     // The address first: a second jobgate by mistake must not touch anything.
-    let listener = TcpListener::bind(settings.listen)
-        .await
+    let listener = gateway::listen(settings.listen)
         .with_context(|| format!("{} cannot be served on", settings.listen))?;
     std::fs::create_dir_all(&settings.data_dir)
         .with_context(|| format!("{} cannot be made", settings.data_dir.display()))?;

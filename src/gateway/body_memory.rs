@@ -6,23 +6,40 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use axum::body::Bytes;
 
 /// Bytes that a body has without asking: more than nearly every payload.
-const FREE_BYTES: usize = 16 << 10;
-/// Bytes of all that are larger: a good many of the largest.
-const LARGE_BYTES_MAX: usize = 48 << 20;
+pub(super) const FREE_BYTES: usize = 16 << 10;
+/// Bytes of all that are larger: a good many of the largest. One for the process, since that is
+/// what has the memory.
+pub(super) static BODIES: Pool = Pool::of(48 << 20);
+/// Bytes of what was unpacked that decoders keep, to unpack what follows. A long body of zstd at its
+/// usual level takes 2 MiB, any at most 8 MiB.
+pub(super) static WINDOWS: Pool = Pool::of(64 << 20);
 
-/// What is taken of it. One for the process: that is what has the memory.
-static TAKEN: AtomicUsize = AtomicUsize::new(0);
+/// Memory that many ask for.
+#[derive(Debug)]
+pub(super) struct Pool {
+    bytes_max: usize,
+    taken: AtomicUsize,
+}
+
+impl Pool {
+    const fn of(bytes_max: usize) -> Self {
+        Self { bytes_max, taken: AtomicUsize::new(0) }
+    }
+}
 
 /// A body that is being read.
 #[derive(Debug, Default)]
 pub(super) struct Growing {
     bytes: Vec<u8>,
-    reserved: Reserved,
+    reserved: Option<Reserved>,
 }
 
-/// What a body has taken, until it is dropped.
-#[derive(Debug, Default)]
-struct Reserved(usize);
+/// What was taken of a pool, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    of: &'static Pool,
+    bytes: usize,
+}
 
 /// There is no memory for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +50,7 @@ impl Growing {
     /// have without asking.
     pub(super) fn of(declared_bytes: usize) -> Self {
         let bytes = Vec::with_capacity(declared_bytes.min(FREE_BYTES));
-        Self { bytes, reserved: Reserved(0) }
+        Self { bytes, reserved: None }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -47,7 +64,7 @@ impl Growing {
             // Twice as much each time, as a Vec has it: it is copied seldom.
             let capacity = needed.max(self.bytes.capacity() * 2);
             if needed > FREE_BYTES {
-                self.reserved.grow_to(capacity)?;
+                self.reserved.get_or_insert(Reserved::none_of(&BODIES)).grow_to(capacity)?;
             }
             self.bytes.reserve_exact(capacity - self.bytes.len());
         }
@@ -57,7 +74,7 @@ impl Growing {
 
     /// The whole body. What it took is given back with its last clone.
     pub(super) fn into_bytes(self) -> Bytes {
-        if self.reserved.0 == 0 { Bytes::from(self.bytes) } else { Bytes::from_owner(self) }
+        if self.reserved.is_none() { Bytes::from(self.bytes) } else { Bytes::from_owner(self) }
     }
 }
 
@@ -68,17 +85,21 @@ impl AsRef<[u8]> for Growing {
 }
 
 impl Reserved {
-    fn grow_to(&mut self, bytes: usize) -> Result<(), NoRoom> {
-        let more = bytes.saturating_sub(self.0);
-        let taken = TAKEN.fetch_add(more, Relaxed) + more;
-        self.0 += more;
-        if taken <= LARGE_BYTES_MAX { Ok(()) } else { Err(NoRoom) }
+    pub(super) fn none_of(of: &'static Pool) -> Self {
+        Self { of, bytes: 0 }
+    }
+
+    pub(super) fn grow_to(&mut self, bytes: usize) -> Result<(), NoRoom> {
+        let more = bytes.saturating_sub(self.bytes);
+        let taken = self.of.taken.fetch_add(more, Relaxed) + more;
+        self.bytes += more;
+        if taken <= self.of.bytes_max { Ok(()) } else { Err(NoRoom) }
     }
 }
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        TAKEN.fetch_sub(self.0, Relaxed);
+        self.of.taken.fetch_sub(self.bytes, Relaxed);
     }
 }
 
@@ -100,7 +121,7 @@ mod tests {
         small.push(b"small").unwrap();
         assert_eq!(small.into_bytes(), "small");
         drop(bodies);
-        assert_eq!(TAKEN.load(Relaxed), 0);
+        assert_eq!(BODIES.taken.load(Relaxed), 0);
         assert!(read().is_ok());
     }
 }

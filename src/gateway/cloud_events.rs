@@ -35,13 +35,18 @@ impl<S: Send + Sync> FromRequest<S> for EventBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let draft = match Form::of(request.headers())? {
+        let form = match Form::of(request.headers()) {
+            Ok(form) => form,
+            Err(problem) => return Err(body::refuse(request, problem).await),
+        };
+        let draft = match form {
             Form::Events => return Ok(Self::Batch(request)),
             Form::Event => return Ok(Self::Structured(body::read(request, BODY_BYTES_MAX).await?)),
             Form::Lines(_) => {
-                return Err(Problem::unsupported_media_type(
+                let problem = Problem::unsupported_media_type(
                     "Lines are taken by this path with /batch behind it",
-                ));
+                );
+                return Err(body::refuse(request, problem).await);
             }
             Form::Json if is_binary(request.headers()) => Some(draft(request.headers())),
             Form::Json => None,

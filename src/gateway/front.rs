@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
+use axum::body::HttpBody as _;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
@@ -15,7 +16,8 @@ use axum::response::{IntoResponse as _, Response};
 use tower::Service as _;
 use tracing::Instrument as _;
 
-use super::limits::{Load, Peer, REQUESTS_MAX};
+use super::door::Presence;
+use super::limits::{Load, Peer, REQUESTS_MAX, Seat};
 use super::problem::Problem;
 use super::{framing, loopback};
 
@@ -50,13 +52,29 @@ impl Front {
     }
 
     /// Answers a request that comes from this address.
-    pub(super) async fn answer(self, request: Request, from: IpAddr) -> Response {
-        let _place = match self.load.enter() {
+    pub(super) async fn answer(
+        self,
+        mut request: Request,
+        from: IpAddr,
+        presence: &Arc<Presence>,
+    ) -> Response {
+        let mut place = match self.load.enter() {
             None if !is_watch(request.uri().path()) => match self.load.wait().await {
                 None => return Problem::overloaded().into_response(),
                 place => place,
             },
             place => place,
+        };
+        // A place that may have to wait for its client is one that can be left.
+        let _seated = if request.body().is_end_stream() {
+            None
+        } else {
+            place.take().map(|place| {
+                let seat = Seat::new(&self.load, place, presence);
+                let seated = seat.hold();
+                request.extensions_mut().insert(seat);
+                seated
+            })
         };
         let span = tracing::debug_span!(
             "request",

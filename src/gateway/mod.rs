@@ -40,7 +40,7 @@ use crate::operations::{
 
 pub use asyncapi::async_document;
 pub use batch::Streams;
-pub use door::{CONNECTIONS_MAX, Certificate, CertificateError, Door};
+pub use door::{CONNECTIONS_MAX, Certificate, CertificateError, Door, listen};
 pub use front::Front;
 pub use limits::{RateLimit, RateLimitError};
 pub use openapi::document;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody as _};
+use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use utoipa::OpenApi as _;
@@ -106,9 +107,20 @@ pub fn router(
         // The documents and the pages that show them need no token.
         .merge(docs)
         .route("/asyncapi.json", get(async move || ([(CONTENT_TYPE, "application/json")], topics)))
-        .fallback(async || Problem::not_found("no-such-path", "See /docs for the paths there are"))
-        .method_not_allowed_fallback(async || Problem::method_not_allowed());
+        .fallback(async |request: Request| {
+            let problem = Problem::not_found("no-such-path", "See /docs for the paths there are");
+            unread(&request, problem)
+        })
+        .method_not_allowed_fallback(async |request: Request| {
+            unread(&request, Problem::method_not_allowed())
+        });
     // With a verifier neither Host nor Origin says anything: a browser adds no token by
     // itself, so a foreign page has none to abuse.
     if answers_this_machine_alone { Front::of_this_machine(router) } else { Front::open(router) }
+}
+
+/// A refusal that leaves the request's body unread, if it has one: the connection ends with it, and
+/// the client is told so, lest it sends the next request there.
+fn unread(request: &Request, problem: Problem) -> Problem {
+    if request.body().is_end_stream() { problem } else { problem.closing() }
 }

@@ -86,6 +86,11 @@ impl Batch {
         self.records == 0
     }
 
+    /// Records that are on their way.
+    pub fn on_its_way(&self) -> usize {
+        self.records
+    }
+
     /// Room for a record whose value has this many bytes: none where there is no room now, and a
     /// refusal where there is no hope of any.
     pub fn room(&mut self, value_bytes: usize) -> Result<Option<Room>, EnqueueError> {

@@ -101,6 +101,11 @@ pub(super) async fn each_claim_counts(jobgate: &Jobgate) {
         ("sub", Value::Null),
         ("sub", json!("")),
         ("sub", json!(" ")),
+        // It becomes a header of records.
+        ("sub", json!("a\r\nmessage_id: b")),
+        ("sub", json!("a\0b")),
+        ("sub", json!("a\u{e9}")),
+        ("sub", json!("a".repeat(129))),
         ("sub", json!(7)),
         ("sub", json!(["operator"])),
         ("sub", json!({ "name": "operator" })),
@@ -237,6 +242,13 @@ pub(super) async fn a_token_stands_in_one_place(jobgate: &Jobgate) {
     for name in ["proxy-authorization", "x-authorization", "x-access-token", "x-forwarded-user"] {
         let value = format!("Bearer {token}");
         unseen(name, &answer(jobgate, |request| request.header(name, value)).await);
+    }
+    for other in [&token, "none"] {
+        let twice = answer(jobgate, |request| {
+            let other = format!("Bearer {other}");
+            request.bearer_auth(&token).header("authorization", other)
+        });
+        unseen("two of them", &twice.await);
     }
     let form = answer(jobgate, |request| {
         request

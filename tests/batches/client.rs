@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::TcpSocket;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 /// How long an answer may take on a busy machine.
 const SOON: Duration = Duration::from_secs(300);
+
+/// What the system keeps for a client that does not read: left to itself it may be 32 MB.
+const UNREAD_BYTES: u32 = 256 << 10;
 
 /// A request that is under way.
 pub(crate) struct Client {
@@ -30,7 +33,9 @@ impl Client {
     /// Sends the head of a request whose lines follow in chunks.
     pub(crate) async fn open(base: &str, path: &str, headers: &str) -> Self {
         let address = base.strip_prefix("http://").expect("http");
-        let stream = TcpStream::connect(address).await.expect("a connection");
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(UNREAD_BYTES).expect("a buffer");
+        let stream = socket.connect(address.parse().expect("it")).await.expect("a connection");
         stream.set_nodelay(true).expect("a TCP stream");
         let (from, to) = stream.into_split();
         let head = format!(

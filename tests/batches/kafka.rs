@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::harness::until;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
@@ -38,23 +39,27 @@ impl Record {
     }
 }
 
-/// Every record of the topic, partition by partition.
+/// Every record of the topic, partition by partition, once each has its leader: after a start
+/// that takes Kafka a moment.
 pub(crate) async fn records(brokers: &str, topic: &str) -> Vec<Record> {
-    let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
-    tokio::task::spawn_blocking(move || read(&brokers, &topic)).await.expect("no panic")
+    until(&format!("the records of {topic}"), ASK * 2, async || {
+        let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
+        tokio::task::spawn_blocking(move || read(&brokers, &topic)).await.expect("no panic")
+    })
+    .await
 }
 
-fn read(brokers: &str, topic: &str) -> Vec<Record> {
+fn read(brokers: &str, topic: &str) -> Option<Vec<Record>> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("group.id", "the-tests")
         .set("enable.auto.commit", "false")
         .create()
         .expect("a consumer");
-    let metadata = consumer.fetch_metadata(Some(topic), ASK).expect("its partitions");
+    let metadata = consumer.fetch_metadata(Some(topic), ASK).ok()?;
     let (mut start, mut left) = (TopicPartitionList::new(), BTreeMap::new());
     for partition in metadata.topics()[0].partitions() {
-        let (first, end) = consumer.fetch_watermarks(topic, partition.id(), ASK).expect("its end");
+        let (first, end) = consumer.fetch_watermarks(topic, partition.id(), ASK).ok()?;
         if end > first {
             left.insert(partition.id(), end);
             start.add_partition_offset(topic, partition.id(), Offset::Beginning).expect("it");
@@ -81,5 +86,5 @@ fn read(brokers: &str, topic: &str) -> Vec<Record> {
         });
     }
     records.sort_by_key(|record| (record.partition, record.offset));
-    records
+    Some(records)
 }

@@ -17,6 +17,7 @@ mod arrays;
 mod client;
 mod codings;
 mod events;
+mod hostile;
 mod kafka;
 mod lines;
 mod long;

@@ -13,9 +13,9 @@ use crate::harness::{Answer, Jobgate, Options, until, uuid, verification};
 use crate::raw::SOON;
 
 const SECRET: &str = "a secret of the tests, which is long enough";
-const PATH: &str = "/jobs/email.verification";
+pub(crate) const PATH: &str = "/jobs/email.verification";
 
-fn token(caller: &str) -> String {
+pub(crate) fn token(caller: &str) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_jobgate"))
         .args(["token", "--sub", caller, "--scope", "jobs:write jobs:read"])
         .env("JOBGATE_JWT_SECRET", SECRET)
@@ -25,20 +25,25 @@ fn token(caller: &str) -> String {
     String::from_utf8(output.stdout).expect("text").trim().to_owned()
 }
 
-async fn post(client: reqwest::Client, url: String, token: String, body: Value) -> Option<Answer> {
+pub(crate) async fn post(
+    client: reqwest::Client,
+    url: String,
+    token: String,
+    body: Value,
+) -> Option<Answer> {
     let request = client.post(url).bearer_auth(token).json(&body).timeout(SOON);
     let response = request.send().await.ok()?;
     let (status, headers) = (response.status(), response.headers().clone());
     Some(Answer { status, headers, text: response.text().await.ok()? })
 }
 
-async fn send(jobgate: &Jobgate, token: &str, path: &str) -> Answer {
+pub(crate) async fn send(jobgate: &Jobgate, token: &str, path: &str) -> Answer {
     let job = verification(&uuid(), &uuid());
     let answer = post(jobgate.client().clone(), jobgate.url(path), token.to_owned(), job).await;
     answer.expect("an answer")
 }
 
-fn with_tokens(args: &[&str]) -> Options {
+pub(crate) fn with_tokens(args: &[&str]) -> Options {
     Options {
         args: args.iter().map(|argument| (*argument).to_owned()).collect(),
         env: vec![("JOBGATE_JWT_SECRET".to_owned(), SECRET.to_owned())],

@@ -4,13 +4,15 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test fails by panicking"
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and prints what it measured"
 )]
 
 #[path = "../harness/mod.rs"]
 mod harness;
 
 mod callers;
+mod crowded;
 mod hostile;
 mod http2;
 mod raw;

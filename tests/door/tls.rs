@@ -60,6 +60,16 @@ fn command(folder: &Path) -> Command {
     command
 }
 
+/// A test that fails shows what jobgate said last.
+impl Drop for Tls {
+    #[expect(clippy::print_stderr, reason = "the last word of a failed test")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("jobgate's log ({:?}):\n{}", self.child.try_wait(), self.log());
+        }
+    }
+}
+
 impl Tls {
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");

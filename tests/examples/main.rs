@@ -184,28 +184,42 @@ fn headers(record: &OwnedMessage) -> BTreeMap<String, String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_send_again_only_what_was_not_written() {
-    for client in CLIENTS {
-        let server = Server::start(&[scripted::NOT_NOW, scripted::ACCEPTED]).await;
-        let sent = printed(&run(client, &server.url, None, &ONE_JOB).await);
-        assert_eq!(sent.trim(), scripted::ACCEPTED_LINE);
-        let times = server.asked_at();
-        assert_eq!(times.len(), 2);
-        assert!(times[1] - times[0] >= scripted::RETRY_AFTER, "before Retry-After: {times:?}");
+async fn clients_send_again_under_one_key_until_the_outcome_is_known() {
+    futures_util::future::join_all(CLIENTS.map(sends_again)).await;
+}
 
-        let server = Server::start(&[scripted::NOT_NOW_BUT_AT_ONCE]).await;
-        let gave_up = complaint(&run(client, &server.url, None, &ONE_JOB).await);
-        assert!(gave_up.contains("503 "), "{gave_up}");
-        assert_eq!(server.asked_at().len(), 5, "{}: a bounded number of times", client.0);
-
-        let server = Server::start(&[scripted::OUTCOME_UNKNOWN]).await;
-        let unknown = complaint(&run(client, &server.url, None, &ONE_JOB).await);
-        assert!(unknown.contains("504 ") && unknown.contains(scripted::ID), "{unknown}");
-        assert_eq!(server.asked_at().len(), 1, "{}: sent once", client.0);
-
-        let server = CutServer::start().await;
-        let unanswered = complaint(&run(client, &server.url, None, &ONE_JOB).await);
-        assert!(unanswered.contains("may or may not be there"), "{unanswered}");
-        assert_eq!(server.connections(), 1, "{}: sent once", client.0);
+async fn sends_again(client: (&str, &[&str])) {
+    let answers = &[
+        scripted::NOT_NOW,
+        scripted::TOO_MUCH,
+        scripted::OUTCOME_UNKNOWN,
+        scripted::IN_FLIGHT,
+        scripted::ACCEPTED,
+    ];
+    let server = Server::start(answers).await;
+    let sent = printed(&run(client, &server.url, None, &ONE_JOB).await);
+    assert_eq!(sent.trim(), scripted::ACCEPTED_LINE);
+    let (times, key) = server.asked();
+    assert_eq!(times.len(), 5, "{}", client.0);
+    for (before, after) in [(0, 1), (1, 2)] {
+        let waited = times[after] - times[before];
+        assert!(waited >= scripted::RETRY_AFTER, "{}: before Retry-After: {times:?}", client.0);
     }
+
+    let server = Server::start(&[scripted::NOT_NOW_BUT_AT_ONCE]).await;
+    let gave_up = complaint(&run(client, &server.url, None, &ONE_JOB).await);
+    assert!(gave_up.contains("503 "), "{gave_up}");
+    let (times, another_key) = server.asked();
+    assert_eq!(times.len(), 5, "{}: a bounded number of times", client.0);
+    assert_ne!(key, another_key, "{}: each request has its own", client.0);
+
+    let server = Server::start(&[scripted::OUTCOME_UNKNOWN]).await;
+    let unknown = complaint(&run(client, &server.url, None, &ONE_JOB).await);
+    assert!(unknown.contains("504 ") && unknown.contains(scripted::ID), "{unknown}");
+    assert_eq!(server.asked().0.len(), 5, "{}: a bounded number of times", client.0);
+
+    let server = CutServer::start().await;
+    let unanswered = complaint(&run(client, &server.url, None, &ONE_JOB).await);
+    assert!(unanswered.contains("may or may not be there"), "{unanswered}");
+    assert_eq!(server.connections(), 5, "{}: a bounded number of times", client.0);
 }

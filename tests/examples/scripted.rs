@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER as RETRY_AFTER_HEADER};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse as _;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
@@ -35,12 +35,24 @@ const KAFKA_UNAVAILABLE: &str = r#"{"type":"urn:jobgate:problem:kafka-unavailabl
     "title":"Not available now","status":503,"detail":"Kafka cannot be reached"}"#;
 /// Kafka is away.
 pub(crate) const NOT_NOW: Scripted = (503, Some("1"), KAFKA_UNAVAILABLE);
-/// The same, for a test that counts.
+/// The caller's rate is spent.
+pub(crate) const TOO_MUCH: Scripted = (
+    429,
+    Some("1"),
+    r#"{"type":"urn:jobgate:problem:rate-exceeded","title":"Too much","status":429,"detail":"Later"}"#,
+);
+/// The first one is still being answered.
+pub(crate) const IN_FLIGHT: Scripted = (
+    409,
+    Some("0"),
+    r#"{"type":"urn:jobgate:problem:idempotency-key-in-flight","title":"Wait","status":409,"detail":"Wait"}"#,
+);
+/// Kafka is away, for a test that counts.
 pub(crate) const NOT_NOW_BUT_AT_ONCE: Scripted = (503, Some("0"), KAFKA_UNAVAILABLE);
 /// Kafka did not acknowledge the record in time.
 pub(crate) const OUTCOME_UNKNOWN: Scripted = (
     504,
-    None,
+    Some("0"),
     r#"{"type":"urn:jobgate:problem:outcome-unknown","title":"The outcome is unknown",
         "status":504,"detail":"It may have been written","id":"0193b8b2-7d51-7000-8000-000000000001"}"#,
 );
@@ -48,7 +60,7 @@ pub(crate) const OUTCOME_UNKNOWN: Scripted = (
 /// Gives one answer after the other, then the last one for ever.
 pub(crate) struct Server {
     pub(crate) url: String,
-    asked_at: Arc<Mutex<Vec<Instant>>>,
+    asked: Arc<Mutex<Vec<(Instant, String)>>>,
     _tasks: JoinSet<()>,
 }
 
@@ -56,12 +68,13 @@ impl Server {
     pub(crate) async fn start(answers: &'static [Scripted]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("its address"));
-        let asked_at = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&asked_at);
-        let answer = move |_: Bytes| {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&asked);
+        let answer = move |headers: HeaderMap, _: Bytes| {
             let mut seen = seen.lock().expect("no panic");
             let (status, retry_after, body) = answers[seen.len().min(answers.len() - 1)];
-            seen.push(Instant::now());
+            let key = headers["idempotency-key"].to_str().expect("text").to_owned();
+            seen.push((Instant::now(), key));
             let status = StatusCode::from_u16(status).expect("a status");
             let headers = [(CONTENT_TYPE, "application/json")];
             let retry_after = retry_after.map(|seconds| [(RETRY_AFTER_HEADER, seconds)]);
@@ -74,12 +87,15 @@ impl Server {
         let router = Router::new().fallback(answer);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { axum::serve(listener, router).await.expect("it serves") });
-        Self { url, asked_at, _tasks: tasks }
+        Self { url, asked, _tasks: tasks }
     }
 
-    /// When each request came.
-    pub(crate) fn asked_at(&self) -> Vec<Instant> {
-        self.asked_at.lock().expect("no panic").clone()
+    /// When each request came, and their key.
+    pub(crate) fn asked(&self) -> (Vec<Instant>, String) {
+        let asked = self.asked.lock().expect("no panic").clone();
+        let (times, keys): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+        assert!(keys.iter().all(|key| *key == keys[0]), "one key for all: {keys:?}");
+        (times, keys[0].clone())
     }
 }
 

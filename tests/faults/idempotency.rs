@@ -261,8 +261,11 @@ async fn what_was_unknown_is_known_to_whoever_asks_again() {
     let accepted = jobgate.post(JOB, &self::job(&uuid(), 2)).await;
     assert_eq!(accepted.status, StatusCode::ACCEPTED);
     kafka.freeze_node(1).expect("frozen");
-    let unknown = send(&jobgate, &key, &job).await;
+    let event_key = uuid();
+    let (unknown, unknown_event) =
+        tokio::join!(send(&jobgate, &key, &job), send_event(&jobgate, &event_key));
     assert_eq!(unknown.problem(), "outcome-unknown", "{}", unknown.text);
+    assert_eq!(unknown_event.problem(), "outcome-unknown", "{}", unknown_event.text);
     assert!(unknown.headers.contains_key("retry-after"));
     let id = unknown.json()["id"].clone();
     // The first attempt goes on. Longer than its lease is: it says that it is there.
@@ -287,7 +290,29 @@ async fn what_was_unknown_is_known_to_whoever_asks_again() {
     .await;
     assert_eq!(found.json()["offset"], answer.json()["offset"], "{}", found.text);
     assert_eq!(by_number(&kafka).await[&1].len(), 1, "one record");
+    // The id of a CloudEvent follows from the event, and is the one that was told as well.
+    let event = until("the event has its answer", SOON, async || {
+        let again = send_event(&jobgate, &event_key).await;
+        (again.status == StatusCode::CREATED).then_some(again)
+    })
+    .await;
+    assert_eq!(event.json()["id"], unknown_event.json()["id"]);
     kafka.stop().await.expect("it stops");
+}
+
+/// The same `CloudEvent` each time.
+async fn send_event(jobgate: &Jobgate, key: &str) -> Answer {
+    let event = json!({
+        "campaign_id": "7f0c9a52-6b1d-4e3f-8a2b-1c5d7e9f0a11",
+        "user_id": "3d2e8b74-9c1f-4a6d-b5e0-2f4a6c8e0b22", "timestamp": "2025-01-01T00:00:00Z",
+    });
+    let mut request = jobgate.client().post(jobgate.url("/events/user.verified")).json(&event);
+    let attributes =
+        [("specversion", "1.0"), ("id", "1"), ("source", "/a"), ("type", "user.verified")];
+    for (name, value) in attributes {
+        request = request.header(format!("ce-{name}"), value);
+    }
+    jobgate.send(request.header("idempotency-key", key)).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,13 +13,15 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::super::problem::Problem;
+use super::allowance::{Allowance, ITEM_BYTES};
 use super::items::{Counts, ItemBody, Summary, SummaryLine, Unlisted};
 
 /// Bytes that go to the connection at a time, where more wait.
 const CHUNK_BYTES: usize = 32 << 10;
 /// Such chunks that the connection has not taken yet.
 const CHUNKS_MAX: usize = 2;
-/// Bytes that may wait before the intake does; those of what is on its way come on top.
+/// Bytes that may wait before the intake does; those of what is on its way come on top, as far as
+/// the caller's allowance goes.
 const WAITING_BYTES_MAX: usize = 128 << 10;
 /// Bytes of faults that wait for a client which does not read, with `return=minimal`: those of
 /// some thousand lines.
@@ -29,6 +31,7 @@ const FAULT_BYTES_MAX: usize = 1 << 20;
 pub(super) struct Answers {
     to: mpsc::Sender<Bytes>,
     waiting: Vec<u8>,
+    allowance: Allowance,
     is_minimal: bool,
     counts: Counts,
     unlisted: Option<Unlisted>,
@@ -36,17 +39,31 @@ pub(super) struct Answers {
 
 impl Answers {
     /// Answers, and the body that they become.
-    pub(super) fn new(is_minimal: bool) -> (Self, Body) {
+    pub(super) fn new(is_minimal: bool, allowance: Allowance) -> (Self, Body) {
         let (to, mut from) = mpsc::channel::<Bytes>(CHUNKS_MAX);
         let chunks = poll_fn(move |context| from.poll_recv(context)).map(Ok::<_, Infallible>);
-        let answers =
-            Self { to, waiting: Vec::new(), is_minimal, counts: Counts::default(), unlisted: None };
+        let answers = Self {
+            to,
+            waiting: Vec::new(),
+            allowance,
+            is_minimal,
+            counts: Counts::default(),
+            unlisted: None,
+        };
         (answers, Body::from_stream(chunks))
     }
 
-    /// Whether another line may be taken in, as far as its answer goes.
-    pub(super) fn has_room(&self) -> bool {
-        self.is_minimal || self.waiting.len() < WAITING_BYTES_MAX
+    /// Whether another line may be taken in, as far as its answer goes and those of what is on its
+    /// way.
+    pub(super) fn has_room(&mut self, on_its_way: usize) -> bool {
+        self.is_minimal
+            || self.waiting.len() < WAITING_BYTES_MAX
+                && self.may_hold((on_its_way + 1) * ITEM_BYTES)
+    }
+
+    /// Whether so much more may wait.
+    fn may_hold(&mut self, bytes: usize) -> bool {
+        self.allowance.covers(CHUNKS_MAX * CHUNK_BYTES + self.waiting.len() + bytes)
     }
 
     /// Whether there is something that the connection has not taken.
@@ -63,7 +80,7 @@ impl Answers {
         if item.is_accepted() {
             return;
         }
-        if self.waiting.len() < FAULT_BYTES_MAX {
+        if self.waiting.len() < FAULT_BYTES_MAX && self.may_hold(ITEM_BYTES) {
             return self.write(item);
         }
         let index = item.index;

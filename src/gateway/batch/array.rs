@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::http::header::RETRY_AFTER;
+use axum::http::HeaderValue;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
@@ -12,9 +12,10 @@ use serde_json::value::RawValue;
 
 use super::super::body::Form;
 use super::super::problem::{Problem, RETRY_AFTER_S};
+use super::allowance::{Allowance, ITEM_BYTES};
 use super::items::{BatchBody, Counts, ItemBody, Summary, SummaryLine, status_of_all};
 use super::lines::{Line, Lines};
-use super::{Plan, too_long};
+use super::{Plan, Streams, too_long};
 use crate::domain::catalog::RecordType;
 use crate::domain::fault::Fault;
 
@@ -27,11 +28,20 @@ const FAULT_BYTES_MAX: usize = 4 << 20;
 const ITEMS_AT_ONCE: usize = 64;
 
 /// The answer as one object.
-pub(super) async fn answer(plan: Plan, form: Form, body: &Bytes) -> Result<Response, Problem> {
-    let items = items(&plan.record_type, form, body)?;
-    let (items, counts) = run(&plan, items).await;
+pub(super) async fn answer(
+    plan: &Plan,
+    streams: &Streams,
+    form: Form,
+    body: &Bytes,
+) -> Result<Response, Problem> {
+    let (items, mut allowance) = begin(plan, streams, form, body)?;
+    let (items, counts) = run(plan, items, &mut allowance).await;
     let status = status_of_all(&items);
-    let mut response = (status, Json(shown(&plan, items, counts))).into_response();
+    let mut text = Vec::new();
+    // It cannot fail: what is written is plain, and so is where to.
+    serde_json::to_writer(&mut text, &shown(plan, items, counts)).ok();
+    let json = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    let mut response = (status, json, unread(text, allowance)).into_response();
     if status.as_u16() == 503 {
         response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S.get().into());
     }
@@ -39,21 +49,54 @@ pub(super) async fn answer(plan: Plan, form: Form, body: &Bytes) -> Result<Respo
 }
 
 /// The answer as lines, in the order of the items.
-pub(super) async fn answer_lines(plan: Plan, form: Form, body: &Bytes) -> Result<Body, Problem> {
-    let items = items(&plan.record_type, form, body)?;
-    let (items, counts) = run(&plan, items).await;
-    let BatchBody { items, counts } = shown(&plan, items, counts);
+pub(super) async fn answer_lines(
+    plan: &Plan,
+    streams: &Streams,
+    form: Form,
+    body: &Bytes,
+) -> Result<Body, Problem> {
+    let (items, mut allowance) = begin(plan, streams, form, body)?;
+    let (items, counts) = run(plan, items, &mut allowance).await;
+    let BatchBody { items, counts } = shown(plan, items, counts);
     let summary =
         Summary { counts, complete: true, next_index: None, problem: None, unlisted: None };
     let mut text = Vec::new();
     for item in &items {
-        // Neither can fail: what is written is plain, and so is where to.
+        // Neither can fail, as above.
         serde_json::to_writer(&mut text, item).ok();
         text.push(b'\n');
     }
     serde_json::to_writer(&mut text, &SummaryLine { summary }).ok();
     text.push(b'\n');
-    Ok(text.into())
+    Ok(unread(text, allowance))
+}
+
+/// The items, and leave to hold their answers.
+fn begin(
+    plan: &Plan,
+    streams: &Streams,
+    form: Form,
+    body: &Bytes,
+) -> Result<(Vec<Item>, Allowance), Problem> {
+    let items = items(&plan.record_type, form, body)?;
+    let allowance = plan.allowance(streams, items.len() * ITEM_BYTES);
+    Ok((items, allowance.ok_or_else(Problem::too_many_at_once)?))
+}
+
+/// An answer that gives its leave back once it has been read.
+fn unread(text: Vec<u8>, allowance: Allowance) -> Body {
+    struct Unread {
+        text: Vec<u8>,
+        _allowance: Allowance,
+    }
+
+    impl AsRef<[u8]> for Unread {
+        fn as_ref(&self) -> &[u8] {
+            &self.text
+        }
+    }
+
+    Body::from(Bytes::from_owner(Unread { text, _allowance: allowance }))
 }
 
 fn shown(plan: &Plan, mut items: Vec<ItemBody>, counts: Counts) -> BatchBody {
@@ -64,7 +107,8 @@ fn shown(plan: &Plan, mut items: Vec<ItemBody>, counts: Counts) -> BatchBody {
 }
 
 /// Hands over what is good, in order, and waits for every outcome.
-async fn run(plan: &Plan, items: Vec<Item>) -> (Vec<ItemBody>, Counts) {
+async fn run(plan: &Plan, items: Vec<Item>, allowance: &mut Allowance) -> (Vec<ItemBody>, Counts) {
+    let answer_bytes = items.len() * ITEM_BYTES;
     let accepted = plan.accepted();
     let mut batch = plan.batch();
     let mut done: Vec<ItemBody> = Vec::with_capacity(items.len());
@@ -76,12 +120,15 @@ async fn run(plan: &Plan, items: Vec<Item>) -> (Vec<ItemBody>, Counts) {
         let checked = match line {
             Line::Text(text) => plan.check(index, &text),
             Line::TooLong => Err(too_long()),
+            Line::NoRoom => Err(Problem::overloaded()),
         };
         let checked = match checked {
             Ok(checked) => checked,
             Err(mut problem) => {
                 fault_bytes += problem.fault_bytes();
-                if fault_bytes > FAULT_BYTES_MAX {
+                let may_be_told =
+                    fault_bytes <= FAULT_BYTES_MAX && allowance.covers(answer_bytes + fault_bytes);
+                if !may_be_told {
                     problem.omit_faults();
                 }
                 done.push(ItemBody::refused(index, problem));

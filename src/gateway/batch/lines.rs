@@ -4,6 +4,7 @@ use axum::body::Bytes;
 use memchr::memchr;
 
 use super::super::body::BODY_BYTES_MAX;
+use super::super::body_memory::{FREE_BYTES, Growing};
 
 /// The longest line, bytes: what the body of one record may be.
 const LINE_BYTES_MAX: usize = BODY_BYTES_MAX;
@@ -15,6 +16,8 @@ pub(super) enum Line {
     Text(Bytes),
     /// It is longer than a line may be, and was not kept.
     TooLong,
+    /// There was no memory to keep it.
+    NoRoom,
 }
 
 /// Cuts lines. It holds what came last, and at most one line that has not ended.
@@ -23,9 +26,9 @@ pub(super) struct Lines {
     /// What came last, from the next line on.
     piece: Bytes,
     /// The beginning of a line that has not ended, from earlier pieces.
-    begun: Vec<u8>,
-    /// The line that has not ended is too long already.
-    is_too_long: bool,
+    begun: Growing,
+    /// What the line that has not ended is already, if it is not kept.
+    lost: Option<Line>,
     /// The number of the next line.
     next: u64,
     /// A line may be at hand.
@@ -42,6 +45,11 @@ impl Lines {
     /// Whether a line may be at hand.
     pub(super) fn has_more(&self) -> bool {
         self.has_more
+    }
+
+    /// Whether a line that has not ended takes memory that others could have.
+    pub(super) fn holds_much(&self) -> bool {
+        self.begun.len() > FREE_BYTES
     }
 
     /// Takes what came.
@@ -72,7 +80,7 @@ impl Lines {
                     self.begin(&rest);
                     return None;
                 }
-                if rest.is_empty() && self.begun.is_empty() && !self.is_too_long {
+                if rest.is_empty() && self.begun.len() == 0 && self.lost.is_none() {
                     return None;
                 }
                 self.complete(rest)
@@ -87,24 +95,26 @@ impl Lines {
     }
 
     fn begin(&mut self, text: &[u8]) {
-        if self.is_too_long || self.begun.len() + text.len() > LINE_BYTES_MAX {
-            self.is_too_long = true;
-            self.begun = Vec::new();
-        } else {
-            self.begun.extend_from_slice(text);
+        if self.lost.is_some() {
+            return;
         }
+        if self.begun.len() + text.len() > LINE_BYTES_MAX {
+            self.lost = Some(Line::TooLong);
+        } else if self.begun.push(text).is_err() {
+            self.lost = Some(Line::NoRoom);
+        } else {
+            return;
+        }
+        self.begun = Growing::default();
     }
 
     fn complete(&mut self, text: Bytes) -> Line {
-        if self.begun.is_empty() && !self.is_too_long && text.len() <= LINE_BYTES_MAX {
+        if self.begun.len() == 0 && self.lost.is_none() && text.len() <= LINE_BYTES_MAX {
             return Line::Text(trimmed(text));
         }
         self.begin(&text);
         let begun = std::mem::take(&mut self.begun);
-        if std::mem::take(&mut self.is_too_long) {
-            return Line::TooLong;
-        }
-        Line::Text(trimmed(Bytes::from(begun)))
+        self.lost.take().unwrap_or_else(|| Line::Text(trimmed(begun.into_bytes())))
     }
 }
 
@@ -126,6 +136,7 @@ mod tests {
                 let text = match line {
                     Line::Text(text) => String::from_utf8(text.to_vec()).unwrap(),
                     Line::TooLong => "too long".to_owned(),
+                    Line::NoRoom => "no room".to_owned(),
                 };
                 all.push((index, text));
             }

@@ -4,6 +4,7 @@
 //! bounded memory however long they are ([`stream`]). Which of them a request is, and which form
 //! its answer has, is decided here.
 
+mod allowance;
 mod answers;
 mod array;
 mod ask;
@@ -28,9 +29,11 @@ use super::limits::Bucket;
 use super::problem::Problem;
 use crate::domain::catalog::{Accepted, RecordKind, RecordType};
 use crate::domain::cloud_event::{self, Attributes};
+use crate::domain::fair_share::FairShares;
 use crate::domain::id;
 use crate::operations::{Batch, Enqueue};
 
+use allowance::{ANSWER_BYTES_MAX, Allowance};
 use ask::AnswerForm;
 pub(super) use ask::BatchHeaders;
 pub(super) use items::{BatchBody, LineBody};
@@ -40,13 +43,15 @@ pub(super) use items::{BatchBody, LineBody};
 pub struct Streams {
     tracker: TaskTracker,
     stop: CancellationToken,
+    /// What of their answers, and of those of arrays, may wait to be read.
+    answers: Arc<FairShares>,
 }
 
 impl Streams {
     /// Streams run on the tracker. At the stop they take no further line, and end once those
     /// that they took have their outcome.
     pub fn new(tracker: TaskTracker, stop: CancellationToken) -> Self {
-        Self { tracker, stop }
+        Self { tracker, stop, answers: FairShares::of(ANSWER_BYTES_MAX) }
     }
 }
 
@@ -97,12 +102,19 @@ pub(super) async fn answer(
         is_minimal,
     };
     let mut response = if let (Form::Lines(_), AnswerForm::Lines(name)) = (form, answer_form) {
-        lines(stream::begin(plan, &services.streams, request, coding).await, name)
+        let Some(allowance) = plan.allowance(&services.streams, stream::ALLOWED_BYTES) else {
+            // A stream may go on for ever: its end is not waited for.
+            return Err(Problem::too_many_at_once().closing());
+        };
+        lines(stream::begin(plan, &services.streams, request, (coding, allowance)).await, name)
     } else {
         let body = body::read(request, body::ARRAY_BYTES_MAX).await?;
+        let (plan, streams) = (&plan, &services.streams);
         match answer_form {
-            AnswerForm::Json => array::answer(plan, form, &body).await?,
-            AnswerForm::Lines(name) => lines(array::answer_lines(plan, form, &body).await?, name),
+            AnswerForm::Json => array::answer(plan, streams, form, &body).await?,
+            AnswerForm::Lines(name) => {
+                lines(array::answer_lines(plan, streams, form, &body).await?, name)
+            }
         }
     };
     if is_minimal {
@@ -167,6 +179,11 @@ impl Plan {
     fn batch(&self) -> Batch {
         let record_type = Arc::clone(&self.record_type);
         Batch::new(self.enqueue.clone(), record_type, self.producer.as_deref())
+    }
+
+    /// Leave to hold answers of so many bytes.
+    fn allowance(&self, streams: &Streams, bytes: usize) -> Option<Allowance> {
+        Allowance::open(&streams.answers, self.producer.as_deref(), bytes)
     }
 
     /// What an item that was accepted is answered with.

@@ -18,8 +18,10 @@ use hyper::body::Frame;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::super::body::{Broken, Coding, Source};
+use super::super::body::{Broken, Coding, Source, throw_away_rest};
+use super::super::pace::{GRACE, earned};
 use super::super::problem::Problem;
+use super::allowance::Allowance;
 use super::answers::Answers;
 use super::items::ItemBody;
 use super::lines::{Line, Lines};
@@ -29,13 +31,21 @@ use crate::operations::Batch;
 /// How long a client may send nothing and read nothing, while jobgate waits for it. Whoever
 /// sends a line a minute keeps a stream; a client that is gone without a word does not.
 const IDLE_MAX: Duration = Duration::from_secs(60);
+/// Bytes that a stream may hold in any case: answers that wait, those of a few hundred lines that
+/// are on their way, and what it takes to read.
+pub(super) const ALLOWED_BYTES: usize = 256 << 10;
 /// Lines that are checked before others get a turn: about a millisecond.
 const LINES_AT_ONCE: usize = 64;
 
 /// Begins a stream; its answer is this body.
-pub(super) async fn begin(plan: Plan, streams: &Streams, request: Request, coding: Coding) -> Body {
+pub(super) async fn begin(
+    plan: Plan,
+    streams: &Streams,
+    request: Request,
+    (coding, allowance): (Coding, Allowance),
+) -> Body {
     let body = invited(request).await;
-    let (answers, answer) = Answers::new(plan.is_minimal);
+    let (answers, answer) = Answers::new(plan.is_minimal, allowance);
     let stream = Stream {
         batch: plan.batch(),
         accepted: plan.accepted(),
@@ -109,12 +119,14 @@ enum End {
     Whole,
     Broken(Broken),
     Idle,
+    /// A long line comes too slowly.
+    Slow,
     Stopping,
 }
 
 impl Stream {
     async fn run(mut self, stop: CancellationToken) {
-        let Some(end) = self.work(stop).await else {
+        let Some(end) = self.work(&stop).await else {
             // What was handed over is written all the same.
             tracing::debug!("a client went away while its batch was streaming");
             return;
@@ -127,16 +139,30 @@ impl Stream {
                 "Unpacked, the body is more than 256 times as large as what came; send it \
                  with less in a piece, or not compressed",
             )),
+            End::Broken(Broken::NoRoom) => Some(Problem::overloaded()),
             End::Idle => Some(Problem::idle_stream()),
+            End::Slow => Some(Problem::request_timeout()),
             End::Stopping => Some(Problem::stopping()),
         };
+        // The last word is said at once, and the answer ends with the body.
+        let open = self.answers.connection();
         self.answers.end(self.lines.next_index(), problem).await;
+        if matches!(end, End::Broken(Broken::Corrupt | Broken::Swollen | Broken::NoRoom)) {
+            tokio::select! {
+                () = throw_away_rest(self.source) => {}
+                () = open.closed() => {}
+                () = stop.cancelled() => {}
+            }
+        }
+        drop(open);
     }
 
     /// Until every line that was taken has its outcome. None if the client has gone.
-    async fn work(&mut self, stop: CancellationToken) -> Option<End> {
+    async fn work(&mut self, stop: &CancellationToken) -> Option<End> {
         let connection = self.answers.connection();
         let mut idle = pin!(sleep_until(Instant::now() + IDLE_MAX));
+        // By when the end of a long line is to be there.
+        let mut line_due_at: Option<Instant> = None;
         let mut wanted_more = true;
         loop {
             self.settle();
@@ -154,6 +180,12 @@ impl Stream {
                 _ => {}
             }
             let wants_more = self.end.is_none() && self.may_take() && !self.lines.has_more();
+            let grace_ends_at = Instant::now() + GRACE;
+            line_due_at = self.lines.holds_much().then(|| match line_due_at {
+                Some(due_at) if wanted_more || !wants_more => due_at,
+                Some(due_at) => due_at.max(grace_ends_at),
+                None => grace_ends_at,
+            });
             if wants_more && !wanted_more {
                 // It was jobgate that had no time: what the client did meanwhile says nothing.
                 idle.as_mut().reset(Instant::now() + IDLE_MAX);
@@ -172,7 +204,10 @@ impl Stream {
                 piece = self.source.next(), if wants_more => {
                     idle.as_mut().reset(Instant::now() + IDLE_MAX);
                     match piece {
-                        Some(Ok(piece)) => self.lines.push(piece),
+                        Some(Ok(piece)) => {
+                            line_due_at = line_due_at.map(|at| at + earned(piece.len()));
+                            self.lines.push(piece);
+                        }
                         Some(Err(broken)) => self.end = Some(End::Broken(broken)),
                         None => {
                             self.lines.end();
@@ -189,6 +224,8 @@ impl Stream {
                 () = connection.closed() => return None,
                 () = others, if is_empty && waits_for_room.is_some() => {}
                 () = idle.as_mut(), if wants_more => self.end = Some(End::Idle),
+                () = sleep_until(line_due_at.unwrap_or(grace_ends_at)),
+                    if wants_more && line_due_at.is_some() => self.end = Some(End::Slow),
                 () = stop.cancelled(), if self.end.is_none() => self.end = Some(End::Stopping),
             }
         }
@@ -203,9 +240,9 @@ impl Stream {
 
     /// Whether a line may be taken now. At a stop those at hand are not: the answer says where to
     /// send on.
-    fn may_take(&self) -> bool {
+    fn may_take(&mut self) -> bool {
         let may_go_on = self.end.is_none_or(|end| end == End::Whole);
-        may_go_on && self.waiting.is_none() && self.answers.has_room()
+        may_go_on && self.waiting.is_none() && self.answers.has_room(self.batch.on_its_way())
     }
 
     /// Checks and hands over some of the lines that are at hand.
@@ -219,6 +256,7 @@ impl Stream {
             let checked = match line {
                 Line::Text(text) => self.plan.check(index, &text),
                 Line::TooLong => Err(too_long()),
+                Line::NoRoom => Err(Problem::overloaded()),
             };
             match checked {
                 Ok(checked) => {

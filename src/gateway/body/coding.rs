@@ -14,15 +14,14 @@ use axum::http::{HeaderMap, header};
 use futures_util::Stream;
 use http_body_util::BodyExt as _;
 use hyper::body::Frame;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _};
 use tokio_util::bytes::BytesMut;
 use tokio_util::io::StreamReader;
 
+use super::super::body_memory::{FREE_BYTES, Reserved, WINDOWS};
 use super::super::problem::Problem;
+use super::zstd_window;
 
-/// How much memory a zstd stream may ask for, as a power of two: 8 MiB, what RFC 9659 lets a
-/// sender count on. The library itself would give sixteen times as much.
-const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// Bytes that are unpacked at a time.
 const PIECE_BYTES: usize = 32 << 10;
 /// How many times as large as what came a body may become..
@@ -51,6 +50,8 @@ pub(in super::super) enum Broken {
     Corrupt,
     /// It becomes so much larger than what came that it can only be meant to hurt.
     Swollen,
+    /// There is no memory to unpack it.
+    NoRoom,
 }
 
 /// A body, unpacked as it is read.
@@ -64,11 +65,18 @@ pub(in super::super) struct Packed {
     unpacking: Unpacking,
     piece: BytesMut,
     unpacked_bytes: u64,
+    /// What the decoder keeps of what it has unpacked, and how much that may become.
+    window: Reserved,
+    window_bytes_max: usize,
 }
 
+type Reader = StreamReader<Wire, Bytes>;
+
 enum Unpacking {
-    Gzip(GzipDecoder<StreamReader<Wire, Bytes>>),
-    Zstd(ZstdDecoder<StreamReader<Wire, Bytes>>),
+    /// Of zstd, as long as nothing has come; there is none for a moment only.
+    Unbegun(Option<Reader>),
+    Gzip(GzipDecoder<Reader>),
+    Zstd(ZstdDecoder<Reader>),
 }
 
 /// What comes over the connection.
@@ -110,14 +118,12 @@ impl Source {
                 decoder.multiple_members(true);
                 Unpacking::Gzip(decoder)
             }
-            Coding::Zstd => {
-                let bound = [DParameter::window_log_max(ZSTD_WINDOW_LOG_MAX)];
-                let mut decoder = ZstdDecoder::with_params(reader(body), &bound);
-                decoder.multiple_members(true);
-                Unpacking::Zstd(decoder)
-            }
+            Coding::Zstd => Unpacking::Unbegun(Some(reader(body))),
         };
-        Self::Packed(Box::new(Packed { unpacking, piece: BytesMut::new(), unpacked_bytes: 0 }))
+        let window = Reserved::none_of(&WINDOWS);
+        let (piece, unpacked_bytes) = (BytesMut::new(), 0);
+        let packed = Packed { unpacking, piece, unpacked_bytes, window, window_bytes_max: 0 };
+        Self::Packed(Box::new(packed))
     }
 
     /// The next piece; none at the end. May be dropped and called again.
@@ -139,37 +145,73 @@ impl Source {
     pub(in super::super) fn into_rest(self) -> Body {
         match self {
             Self::Plain(body) => body,
-            Self::Packed(packed) => match packed.unpacking {
-                Unpacking::Gzip(decoder) => decoder.into_inner().into_inner().body,
-                Unpacking::Zstd(decoder) => decoder.into_inner().into_inner().body,
-            },
+            Self::Packed(packed) => {
+                let reader = match packed.unpacking {
+                    Unpacking::Unbegun(reader) => reader,
+                    Unpacking::Gzip(decoder) => Some(decoder.into_inner()),
+                    Unpacking::Zstd(decoder) => Some(decoder.into_inner()),
+                };
+                reader.map_or_else(Body::empty, |reader| reader.into_inner().body)
+            }
         }
     }
 }
 
 impl Packed {
     async fn next(&mut self) -> Option<Result<Bytes, Broken>> {
-        self.piece.reserve(PIECE_BYTES);
-        let read = match &mut self.unpacking {
-            Unpacking::Gzip(decoder) => decoder.read_buf(&mut self.piece).await,
-            Unpacking::Zstd(decoder) => decoder.read_buf(&mut self.piece).await,
-        };
-        let wire = match &self.unpacking {
-            Unpacking::Gzip(decoder) => decoder.get_ref().get_ref(),
-            Unpacking::Zstd(decoder) => decoder.get_ref().get_ref(),
-        };
+        let read = self.read().await;
+        let (came_bytes, has_ended) =
+            self.unpacking.wire().map_or((0, true), |wire| (wire.bytes, wire.has_ended));
         match read {
             Ok(0) => None,
             Ok(bytes) => {
                 self.unpacked_bytes += bytes as u64;
-                if self.unpacked_bytes > SWELL_FREE_BYTES + SWELL_MAX * wire.bytes {
+                if self.unpacked_bytes > SWELL_FREE_BYTES + SWELL_MAX * came_bytes {
                     return Some(Err(Broken::Swollen));
+                }
+                let unpacked_bytes = usize::try_from(self.unpacked_bytes).unwrap_or(usize::MAX);
+                // A window costs something once it is written to.
+                let kept_bytes = unpacked_bytes.min(self.window_bytes_max);
+                if kept_bytes > FREE_BYTES && self.window.grow_to(kept_bytes).is_err() {
+                    return Some(Err(Broken::NoRoom));
                 }
                 Some(Ok(self.piece.split().freeze()))
             }
-            Err(_) if wire.has_ended => Some(Err(Broken::Ended)),
+            Err(_) if has_ended => Some(Err(Broken::Ended)),
             Err(_) => Some(Err(Broken::Corrupt)),
         }
+    }
+
+    async fn read(&mut self) -> io::Result<usize> {
+        if let Unpacking::Unbegun(reader) = &mut self.unpacking
+            && let Some(first) = reader
+        {
+            let log = zstd_window::log(first.fill_buf().await?);
+            self.window_bytes_max = 1 << log;
+            if let Some(reader) = reader.take() {
+                let bound = [DParameter::window_log_max(log)];
+                let mut decoder = ZstdDecoder::with_params(reader, &bound);
+                decoder.multiple_members(true);
+                self.unpacking = Unpacking::Zstd(decoder);
+            }
+        }
+        self.piece.reserve(PIECE_BYTES);
+        match &mut self.unpacking {
+            Unpacking::Unbegun(_) => Ok(0),
+            Unpacking::Gzip(decoder) => decoder.read_buf(&mut self.piece).await,
+            Unpacking::Zstd(decoder) => decoder.read_buf(&mut self.piece).await,
+        }
+    }
+}
+
+impl Unpacking {
+    fn wire(&self) -> Option<&Wire> {
+        let reader = match self {
+            Self::Unbegun(reader) => reader.as_ref()?,
+            Self::Gzip(decoder) => decoder.get_ref(),
+            Self::Zstd(decoder) => decoder.get_ref(),
+        };
+        Some(reader.get_ref())
     }
 }
 

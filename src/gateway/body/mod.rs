@@ -2,16 +2,18 @@
 
 mod coding;
 mod form;
+mod zstd_window;
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, Limited};
 use serde::de::DeserializeOwned;
 
 use super::body_memory::{Growing, NoRoom};
+use super::limits::{NoPlace, Seat};
 use super::pace::{Pace, TooSlow};
 use super::problem::Problem;
 
@@ -36,8 +38,10 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        check_content_type(request.headers())?;
-        read(request, BODY_BYTES_MAX).await.map(Self)
+        match check_content_type(request.headers()) {
+            Ok(()) => read(request, BODY_BYTES_MAX).await.map(Self),
+            Err(problem) => Err(refuse(request, problem).await),
+        }
     }
 }
 
@@ -57,14 +61,21 @@ impl<S: Send + Sync> FromRequest<S> for OptionalJsonBody {
     }
 }
 
-/// Reads on what a client still sends after it was refused, as much as a good one would send,
-/// so that it gets to read the answer.
+/// Reads on what a client still sends after it was refused, as much as a good one would send:
+/// so it gets to read the answer, and may send further requests behind it.
 pub(super) async fn discard(request: Request) {
     // Such a client waits for leave to send, which it does not get.
     if request.headers().contains_key(header::EXPECT) {
         return;
     }
-    throw_away(request.into_body(), BODY_BYTES_MAX).await;
+    let seat = request.extensions().get().cloned();
+    throw_away(request.into_body(), BODY_BYTES_MAX, seat.as_ref()).await;
+}
+
+/// The same, with what it was refused for.
+pub(super) async fn refuse(request: Request, problem: Problem) -> Problem {
+    discard(request).await;
+    problem
 }
 
 /// A request of jobgate's own: a JSON object. serde would read an array as one as well, its
@@ -88,8 +99,11 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// The bytes of a body, at most so many, however they come packed.
 pub(super) async fn read(request: Request, bytes_max: usize) -> Result<Bytes, Problem> {
+    let coding = match Coding::of(request.headers()) {
+        Ok(coding) => coding,
+        Err(problem) => return Err(refuse(request, problem).await),
+    };
     let headers = request.headers();
-    let coding = Coding::of(headers)?;
     let declared: Option<usize> = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok())
@@ -98,11 +112,18 @@ pub(super) async fn read(request: Request, bytes_max: usize) -> Result<Bytes, Pr
     if headers.contains_key(header::EXPECT) && declared.is_some_and(|len| len > bytes_max) {
         return Err(too_large(bytes_max));
     }
+    let seat: Option<Seat> = request.extensions().get().cloned();
+    let seat = seat.as_ref();
     let mut source = Source::new(request.into_body(), coding);
     let (mut bytes, mut pace) = (Growing::of(declared.unwrap_or(0)), Pace::new());
     loop {
-        let piece = match pace.wait(source.next()).await {
-            Ok(None) => return Ok(bytes.into_bytes()),
+        let piece = match pace.wait(seat, source.next()).await {
+            Ok(None) => {
+                return match come_back(seat).await {
+                    Ok(()) => Ok(bytes.into_bytes()),
+                    Err(NoPlace) => Err(Problem::overloaded()),
+                };
+            }
             Ok(Some(piece)) => piece,
             Err(TooSlow) => return Err(Problem::request_timeout()),
         };
@@ -118,16 +139,34 @@ pub(super) async fn read(request: Request, bytes_max: usize) -> Result<Bytes, Pr
             },
             Err(Broken::Swollen) => too_large(bytes_max),
             Err(Broken::Corrupt) => Problem::corrupt_body(),
+            Err(Broken::NoRoom) => Problem::overloaded().closing(),
             Err(Broken::Ended) => return Err(Problem::incomplete_body()),
         };
         drop(bytes);
-        throw_away(source.into_rest(), DISCARD_BYTES_MAX).await;
+        throw_away(source.into_rest(), DISCARD_BYTES_MAX, seat).await;
         return Err(refused);
     }
 }
 
-/// Reads on what a client still sends, so that it gets to read the answer.
-async fn throw_away(body: Body, bytes_max: usize) {
+async fn come_back(seat: Option<&Seat>) -> Result<(), NoPlace> {
+    match seat {
+        Some(seat) => seat.come_back().await,
+        None => Ok(()),
+    }
+}
+
+/// Reads on what comes behind what could not be read, as of any body: its client takes the
+/// connection for one that may be used again.
+pub(super) async fn throw_away_rest(source: Source) {
+    throw_away(source.into_rest(), DISCARD_BYTES_MAX, None).await;
+}
+
+/// Reads on what a client still sends, so that it gets to read the answer. It needs no place for
+/// that.
+async fn throw_away(body: Body, bytes_max: usize, seat: Option<&Seat>) {
+    if let Some(seat) = seat.filter(|_| !body.is_end_stream()) {
+        seat.leave();
+    }
     let mut body = Limited::new(body, bytes_max);
     let reading = async { while let Some(Ok(_)) = body.frame().await {} };
     tokio::time::timeout(DISCARD_DEADLINE, reading).await.ok();

@@ -186,8 +186,11 @@ impl Host {
         let (front, presence) = (self.front.clone(), Arc::clone(presence));
         service_fn(move |request: Request<Incoming>| {
             let in_hand = presence.asked();
-            let answer = front.clone().answer(request.map(Body::new), address);
-            async move { Ok::<_, Infallible>(kept_in_hand(answer.await, in_hand)) }
+            let (front, presence) = (front.clone(), Arc::clone(&presence));
+            async move {
+                let answer = front.answer(request.map(Body::new), address, &presence).await;
+                Ok::<_, Infallible>(kept_in_hand(answer, in_hand))
+            }
         })
     }
 

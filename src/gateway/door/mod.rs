@@ -13,19 +13,24 @@ mod roster;
 mod tls;
 mod watched;
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::front::Front;
+pub(super) use presence::{Awaited, Presence};
 use roster::Roster;
 pub use tls::{Certificate, CertificateError};
 
+/// Newcomers at the same moment that the system keeps until they are taken: twice as many as there
+/// may be. Of more than these it turns some away without a word.
+const BACKLOG: u32 = 4_096;
 /// Connections at once. Each costs about 20 KiB, and a file handle.
 pub const CONNECTIONS_MAX: u32 = 2_048;
 /// The wait after the system refused a connection (out of file handles, usually).
@@ -45,6 +50,15 @@ pub struct Door {
     pub keep_alive: Duration,
     /// Speaks TLS, with this certificate; plain HTTP otherwise.
     pub certificate: Option<Certificate>,
+}
+
+/// Listens on an address.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // What has just been closed by others is free again.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 impl Door {

@@ -15,12 +15,14 @@ use tokio_util::sync::CancellationToken;
 pub(super) const HEADER_DEADLINE: Duration = Duration::from_secs(15);
 
 /// One connection.
-pub(super) struct Presence {
+pub(in super::super) struct Presence {
     begun: Instant,
     /// Since when it is at what it is at, in milliseconds after it began.
     since_ms: AtomicU64,
     /// Requests that are being answered.
     in_hand: AtomicU32,
+    /// Those of them whose client keeps them waiting.
+    awaited: AtomicU32,
     has_asked: AtomicBool,
     /// A part of a request's head has come.
     is_heading: AtomicBool,
@@ -37,6 +39,8 @@ pub(super) enum Worth {
     HalfAsked,
     /// It has been answered, and says nothing.
     Idle,
+    /// It sends what belongs to its requests, slowly.
+    Sending,
 }
 
 impl Presence {
@@ -45,6 +49,7 @@ impl Presence {
             begun: Instant::now(),
             since_ms: AtomicU64::new(0),
             in_hand: AtomicU32::new(0),
+            awaited: AtomicU32::new(0),
             has_asked: AtomicBool::new(false),
             is_heading: AtomicBool::new(false),
             leave,
@@ -53,7 +58,7 @@ impl Presence {
 
     /// Bytes of a request's head have come; or, once it is being answered, of its body.
     pub(super) fn heard(&self) {
-        if self.in_hand.load(Relaxed) == 0 && !self.is_heading.swap(true, Relaxed) {
+        if !self.has_in_hand() && !self.is_heading.swap(true, Relaxed) {
             // The first request's time runs from the connection on.
             if self.has_asked.load(Relaxed) {
                 self.touch();
@@ -76,19 +81,36 @@ impl Presence {
         InHand(Arc::clone(self))
     }
 
+    /// The client of a request that is in hand keeps it waiting, until this is dropped.
+    pub(in super::super) fn awaits(self: &Arc<Self>) -> Awaited {
+        self.awaited.fetch_add(1, Relaxed);
+        self.touch();
+        Awaited(Arc::clone(self))
+    }
+
+    /// Whether a request is being answered.
+    pub(super) fn has_in_hand(&self) -> bool {
+        self.in_hand.load(Relaxed) > 0
+    }
+
     /// How long it may go on as it is; none while a request is in hand, whose time is counted
     /// elsewhere.
     pub(super) fn left(&self, keep_alive: Duration) -> Option<Duration> {
-        let worth = self.worth()?;
-        let limit = if worth == Worth::Idle { keep_alive } else { HEADER_DEADLINE };
+        let limit = match self.worth()? {
+            Worth::Sending => return None,
+            Worth::Idle => keep_alive,
+            Worth::Unproven | Worth::HalfAsked => HEADER_DEADLINE,
+        };
         let since = Duration::from_millis(self.since_ms.load(Relaxed));
         Some((since + limit).saturating_sub(self.begun.elapsed()))
     }
 
-    /// What it would cost to end it; none while a request is in hand.
+    /// What it would cost to end it; none while a request is in hand that is not its client's to
+    /// go on with.
     pub(super) fn worth(&self) -> Option<Worth> {
-        if self.in_hand.load(Relaxed) > 0 {
-            None
+        let in_hand = self.in_hand.load(Relaxed);
+        if in_hand > 0 {
+            (in_hand <= self.awaited.load(Relaxed)).then_some(Worth::Sending)
         } else if !self.has_asked.load(Relaxed) {
             Some(Worth::Unproven)
         } else if self.is_heading.load(Relaxed) {
@@ -108,7 +130,7 @@ impl Presence {
     pub(super) fn can_be_cut(&self, is_stop: bool) -> bool {
         match self.worth() {
             Some(Worth::Unproven) => !is_stop || !self.is_heading.load(Relaxed),
-            Some(Worth::HalfAsked) => !is_stop,
+            Some(Worth::HalfAsked | Worth::Sending) => !is_stop,
             Some(Worth::Idle) | None => false,
         }
     }
@@ -139,6 +161,15 @@ impl Drop for InHand {
     }
 }
 
+/// A request that its client keeps waiting.
+pub(in super::super) struct Awaited(Arc<Presence>);
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.0.awaited.fetch_sub(1, Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +190,21 @@ mod tests {
             presence.heard();
         }
         assert_eq!(presence.left(KEEP_ALIVE), Some(Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_keeps_its_own_requests_waiting_may_be_ended_for_others() {
+        let presence = presence();
+        let (one, other) = (presence.asked(), presence.asked());
+        let awaited = presence.awaits();
+        assert_eq!(presence.worth(), None, "the other one is being answered");
+        drop(other);
+        assert_eq!((presence.worth(), presence.left(KEEP_ALIVE)), (Some(Worth::Sending), None));
+        assert!(presence.can_be_cut(false) && !presence.can_be_cut(true));
+        drop(awaited);
+        assert_eq!(presence.worth(), None);
+        drop(one);
+        assert_eq!(presence.worth(), Some(Worth::Idle));
     }
 
     #[tokio::test(start_paused = true)]

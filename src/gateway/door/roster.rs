@@ -3,7 +3,8 @@
 //!
 //! A newcomer is never left waiting behind those who only hold their place. At a bound the
 //! connection goes that has never sent a whole request, else the one that has been silent for
-//! longest; only where every one of them is being answered is the newcomer turned away.
+//! longest, else the one whose request's body has kept waiting for longest; only where every one
+//! of them is being answered is the newcomer turned away.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

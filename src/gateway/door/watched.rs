@@ -45,7 +45,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
             return Poll::Ready(Ok(()));
         };
         // What comes while a request is answered is its body.
-        if presence.worth().is_some()
+        if !presence.has_in_hand()
             && let Some(bytes) = buffer.filled_mut().get_mut(before..).filter(|b| !b.is_empty())
         {
             if head.is_over() {

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::super::Services;
@@ -86,11 +88,13 @@ pub(in super::super) async fn enqueue_job(
     let record_type = services.catalog.job(&name).ok_or_else(|| unknown_type(&name))?;
     let when = when(&uri, &headers)?;
     let key = keyed::key(&headers)?;
-    let accepted = record_type.accept(&body)?;
+    let mut accepted = record_type.accept(&body)?;
     let caller = caller.as_deref();
     if let Some(key) = key {
         let request = keyed::request(key, caller, &record_type.name, (&uri, &body));
-        let job = Job { record_type: Arc::clone(record_type), accepted, when };
+        // Read, it may be many times as large as its text: not while the database is waited for.
+        accepted.payload = Value::Null;
+        let job = Job { record_type: Arc::clone(record_type), accepted, when, body };
         // Boxed, as what is rare is below: a job without options does not carry it along.
         let said = Box::pin(once(&services, request, job)).await?;
         return Ok(match prefer::wait(&headers) {
@@ -98,16 +102,18 @@ pub(in super::super) async fn enqueue_job(
             Some(wait) => Box::pin(waited(&services, record_type, said, wait)).await,
         });
     }
-    drop(body);
     let producer = caller.map(|caller| caller.name.as_str());
     let (location, receipt) = match when {
         None => {
+            drop(body);
             let receipt = services.enqueue.enqueue(record_type, accepted, producer).await?;
             let receipt = ReceiptBody::from(receipt);
             (receipt.status_url.clone(), EnqueuedBody::Sent(receipt))
         }
         Some(when) => {
+            accepted.payload = Value::Null;
             let receipt = services.schedule.accept(record_type, accepted, when, producer).await?;
+            drop(body);
             let receipt = ScheduledReceiptBody::from(receipt);
             (receipt.status_url.clone(), EnqueuedBody::Scheduled(receipt))
         }
@@ -187,15 +193,19 @@ struct Job {
     record_type: Arc<RecordType>,
     accepted: Accepted,
     when: Option<When>,
+    /// Its memory is counted for as long as the job waits for the database, whether or not its
+    /// client does.
+    body: Bytes,
 }
 
 /// Does it once under its key.
 async fn once(services: &Services, request: KeyedRequest, job: Job) -> Result<Said, Problem> {
     let (use_cases, producer) = (services.clone(), request.caller.clone());
     let work = async move |id| {
-        let Job { record_type, accepted, when } = job;
+        let Job { record_type, accepted, when, body } = job;
         let (record_type, producer) = (record_type.as_ref(), producer.as_deref());
         let Some(when) = when else {
+            drop(body);
             let marks = Marks { producer, id: Some(id), event: None };
             let written = use_cases.enqueue.enqueue_patiently(record_type, accepted, marks);
             return keyed::sent(written.await, StatusCode::ACCEPTED);

@@ -62,6 +62,7 @@ pub(super) fn request(
         type_name: type_name.to_owned(),
         key,
         fingerprint: fingerprint(uri.query().unwrap_or_default(), body),
+        id: None,
     }
 }
 

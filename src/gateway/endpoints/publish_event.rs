@@ -9,6 +9,8 @@ use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use serde_json::Value;
+
 use super::super::Services;
 use super::super::batch::{self, BatchBody, LineBody};
 use super::super::cloud_events::{self, EventBody};
@@ -17,7 +19,7 @@ use super::keyed::{self, KeyHeader};
 use super::produce::{ReceiptBody, refuse_options, unknown_type};
 use crate::auth::Caller;
 use crate::domain::cloud_event::Attributes;
-use crate::operations::Marks;
+use crate::operations::{KeyedRequest, Marks};
 
 /// What is answered where all was published.
 #[derive(Serialize, ToSchema)]
@@ -79,7 +81,7 @@ pub(in super::super) async fn publish_event(
     let record_type = services.catalog.event(&name).ok_or_else(|| unknown_type(&name))?;
     let caller = caller.as_deref();
     let producer = caller.map(|caller| caller.name.as_str());
-    let (accepted, event, body) = match body {
+    let (mut accepted, event, body) = match body {
         EventBody::Batch(request) => {
             return batch::answer(&services, record_type, producer, request).await;
         }
@@ -101,9 +103,13 @@ pub(in super::super) async fn publish_event(
     let event_id = event.as_ref().map(Attributes::message_id);
     if let Some(key) = keyed::key(&headers)? {
         let request = keyed::request(key, caller, &record_type.name, (&uri, &body));
+        let request = KeyedRequest { id: event_id, ..request };
         let (use_cases, producer) = (services.clone(), request.caller.clone());
         let record_type = Arc::clone(record_type);
+        accepted.payload = Value::Null;
         let work = async move |id| {
+            // Its memory was counted for as long as the database was waited for.
+            drop(body);
             // The id of a CloudEvent follows from what it says of itself.
             let (producer, id) = (producer.as_deref(), Some(event_id.unwrap_or(id)));
             let marks = Marks { producer, id, event: event.as_ref() };

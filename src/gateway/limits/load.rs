@@ -17,11 +17,16 @@ pub(in super::super) const REQUESTS_MAX: usize = 1_024;
 /// answered are slowed by it: to refuse them all the time would cost what others need.
 const WAIT_MAX: Duration = Duration::from_millis(50);
 
+/// Requests at once that have given their place back while their client is waited for: two for
+/// each connection. Each holds little beside it ([`super::super::body_memory`]).
+const AWAY_MAX: usize = 4_096;
+
 /// The requests that are being answered.
 #[derive(Debug)]
 pub(in super::super) struct Load {
     places: usize,
     taken: AtomicUsize,
+    away: AtomicUsize,
     waiting: AtomicUsize,
     turn: Notify,
 }
@@ -32,8 +37,9 @@ pub(in super::super) struct Place(Arc<Load>);
 
 impl Load {
     pub(in super::super) fn new(places: usize) -> Arc<Self> {
-        let (taken, waiting) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Self { places, taken, waiting, turn: Notify::new() })
+        let none = || AtomicUsize::new(0);
+        let (taken, away, waiting) = (none(), none(), none());
+        Arc::new(Self { places, taken, away, waiting, turn: Notify::new() })
     }
 
     /// A place, if there is one and nobody waits for it.
@@ -60,6 +66,13 @@ impl Load {
         place
     }
 
+    /// Leave to be away; none where too many are.
+    pub(super) fn go_away(self: &Arc<Self>) -> Option<Away> {
+        let one_more = |away| (away < AWAY_MAX).then_some(away + 1);
+        let away = self.away.fetch_update(SeqCst, SeqCst, one_more);
+        away.is_ok().then(|| Away(Arc::clone(self)))
+    }
+
     fn take(self: &Arc<Self>) -> Option<Place> {
         let one_more = |taken| (taken < self.places).then_some(taken + 1);
         let taken = self.taken.fetch_update(SeqCst, SeqCst, one_more);
@@ -77,6 +90,16 @@ impl Load {
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.leave();
+    }
+}
+
+/// A request that is away, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Away(Arc<Load>);
+
+impl Drop for Away {
+    fn drop(&mut self) {
+        self.0.away.fetch_sub(1, SeqCst);
     }
 }
 

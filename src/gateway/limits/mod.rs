@@ -4,6 +4,7 @@
 
 mod load;
 mod rates;
+mod seat;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::domain::fair_share::{FairShares, Share};
 pub(super) use load::{Load, REQUESTS_MAX};
 use rates::{Level, Rates};
 pub use rates::{RateLimit, RateLimitError};
+pub(super) use seat::{NoPlace, Seat};
 
 /// Where a request comes from; known where callers have no other name.
 #[derive(Debug, Clone, Copy)]

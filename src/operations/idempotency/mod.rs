@@ -49,6 +49,8 @@ pub struct KeyedRequest {
     pub key: IdempotencyKey,
     /// Tells it from other requests.
     pub fingerprint: String,
+    /// The id of what it asks for, where that follows from the request itself.
+    pub id: Option<Uuid>,
 }
 
 /// An attempt failed.
@@ -137,7 +139,7 @@ impl Idempotency {
     where
         F: Future<Output = Result<KeptAnswer, Undone<E>>> + Send + 'static,
     {
-        let KeyedRequest { caller, type_name, key, fingerprint } = request;
+        let KeyedRequest { caller, type_name, key, fingerprint, id: own_id } = request;
         let (caller, key) = (caller.unwrap_or_default(), key.as_str().to_owned());
         let attempt = self.ids.next(self.clock.now_ms());
         let scope = KeyScope { caller, type_name, key };
@@ -151,7 +153,7 @@ impl Idempotency {
         // Without a word: the process is ending.
         match (begun, tokio::time::timeout(ANSWER_DEADLINE, answer).await) {
             (_, Ok(Ok(said))) => said,
-            (Ok(id), _) => Err(KeyedError::OutcomeUnknown { id }),
+            (Ok(id), _) => Err(KeyedError::OutcomeUnknown { id: own_id.unwrap_or(id) }),
             (Err(_), _) => Err(KeyedError::Away),
         }
     }

@@ -37,7 +37,7 @@ impl Rig {
 
 fn request(key: &str) -> KeyedRequest {
     let key = IdempotencyKey::read(key.as_bytes()).unwrap();
-    KeyedRequest { caller: None, type_name: "t".into(), key, fingerprint: "f".into() }
+    KeyedRequest { caller: None, type_name: "t".into(), key, fingerprint: "f".into(), id: None }
 }
 
 fn answer(id: Uuid) -> KeptAnswer {
