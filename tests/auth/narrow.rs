@@ -7,7 +7,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::harness::{Answer, Jobgate, until, uuid, verification};
-use super::{bearer, claims, minted, text};
+use super::{bearer, claims, minted, of_the_same_moment, text};
 
 async fn ask(jobgate: &Jobgate, method: Method, path: &str, scope: &str, body: &Value) -> Answer {
     let request = jobgate.client().request(method.clone(), jobgate.url(path));
@@ -104,13 +104,12 @@ pub(super) async fn a_narrow_scope_shows_its_types_alone(jobgate: &Jobgate) {
         assert_eq!(answer.status.as_u16(), status, "{path} with {scope}: {}", answer.text);
     }
     // What is of another type is answered as what is not there, to the letter.
-    let never = uuid();
-    for (there, nowhere) in [
-        (&by_id, format!("/jobs/by-id/{never}")),
-        (&later_by_id, format!("/jobs/by-id/{never}")),
-        (&scheduled, format!("/jobs/scheduled/{never}")),
-    ] {
+    for (there, path) in
+        [(&by_id, "/jobs/by-id/"), (&later_by_id, "/jobs/by-id/"), (&scheduled, "/jobs/scheduled/")]
+    {
         let id = there.rsplit('/').next().expect("an id");
+        let never = of_the_same_moment(id);
+        let nowhere = format!("{path}{never}");
         let of_another = ask(jobgate, Method::GET, there, "jobs:read:reward.*", &body).await;
         let of_nobody = ask(jobgate, Method::GET, &nowhere, "jobs:read:reward.*", &body).await;
         assert_eq!(of_another.text.replace(id, &never), of_nobody.text);
@@ -119,6 +118,7 @@ pub(super) async fn a_narrow_scope_shows_its_types_alone(jobgate: &Jobgate) {
         let answer = ask(jobgate, Method::DELETE, &scheduled, scope, &body).await;
         (answer.status.as_u16(), answer.text)
     };
+    let never = of_the_same_moment(id);
     let nowhere = format!("/jobs/scheduled/{never}");
     let of_nobody = ask(jobgate, Method::DELETE, &nowhere, "jobs:write:reward.*", &body).await;
     let (status, said) = cancel("jobs:write:reward.*").await;

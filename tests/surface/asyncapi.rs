@@ -1,4 +1,4 @@
-//! The AsyncAPI document: the exported file is the served one, and it is true of the topics.
+//! The `AsyncAPI` document: the exported file is the served one, and it is true of the topics.
 
 use std::collections::BTreeSet;
 
