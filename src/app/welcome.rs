@@ -1,5 +1,6 @@
 //! What a person sees at the start: progress, then where to go.
 
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 
 use super::parts::Parts;
@@ -27,12 +28,15 @@ pub(super) fn progress(step: Progress) {
 }
 
 /// Where everything is, and a first job to send.
-#[expect(clippy::print_stdout, reason = "the welcome is for the person at the terminal")]
 pub(super) fn welcome(settings: &Settings, parts: &Parts, address: SocketAddr) {
+    // Nobody may be there to read it, and it serves all the same.
+    io::stdout().write_all(text(settings, parts, address).as_bytes()).ok();
+}
+
+fn text(settings: &Settings, parts: &Parts, address: SocketAddr) -> String {
     let scheme = settings.door.scheme();
     if !settings.role.serves_api() {
-        println!("jobgate works; its health: {scheme}://{address}/health/ready");
-        return;
+        return format!("jobgate works; its health: {scheme}://{address}/health/ready\n");
     }
     let (brokers, mailer) = (&parts.kafka.brokers, &parts.mailer);
     let (token, how) = if parts.verifier.is_some() {
@@ -41,7 +45,7 @@ pub(super) fn welcome(settings: &Settings, parts: &Parts, address: SocketAddr) {
     } else {
         ("", "")
     };
-    println!(
+    format!(
         "
 jobgate is ready.
 
@@ -57,7 +61,8 @@ A first job{how}:
     \"template_data\": {{\"email\": \"ada@example.com\", \"first_name\": \"Ada\",
       \"verification_link\": \"https://example.com/verify/1\"}}}}' \\
     {scheme}://{address}/jobs/email.verification
+
 ",
         settings.data_dir.display()
-    );
+    )
 }

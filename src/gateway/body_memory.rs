@@ -28,10 +28,17 @@ impl Pool {
 }
 
 /// A body that is being read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Growing {
     bytes: Vec<u8>,
+    out_of: &'static Pool,
     reserved: Option<Reserved>,
+}
+
+impl Default for Growing {
+    fn default() -> Self {
+        Self::of(0)
+    }
 }
 
 /// What was taken of a pool, until it is dropped.
@@ -50,7 +57,7 @@ impl Growing {
     /// have without asking.
     pub(super) fn of(declared_bytes: usize) -> Self {
         let bytes = Vec::with_capacity(declared_bytes.min(FREE_BYTES));
-        Self { bytes, reserved: None }
+        Self { bytes, out_of: &BODIES, reserved: None }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -64,7 +71,7 @@ impl Growing {
             // Twice as much each time, as a Vec has it: it is copied seldom.
             let capacity = needed.max(self.bytes.capacity() * 2);
             if needed > FREE_BYTES {
-                self.reserved.get_or_insert(Reserved::none_of(&BODIES)).grow_to(capacity)?;
+                self.reserved.get_or_insert(Reserved::none_of(self.out_of)).grow_to(capacity)?;
             }
             self.bytes.reserve_exact(capacity - self.bytes.len());
         }
@@ -107,11 +114,14 @@ impl Drop for Reserved {
 mod tests {
     use super::*;
 
+    /// Other tests take of that of the process.
+    static OURS: Pool = Pool::of(48 << 20);
+
     #[test]
     fn large_bodies_have_a_bound_together_and_give_back_what_they_took() {
         let mebibyte = vec![b'a'; 1 << 20];
         let read = || {
-            let mut body = Growing::of(usize::MAX);
+            let mut body = Growing { out_of: &OURS, ..Growing::of(usize::MAX) };
             mebibyte.chunks(10_000).try_for_each(|part| body.push(part)).map(|()| body.into_bytes())
         };
         let bodies: Vec<Bytes> = std::iter::from_fn(|| read().ok()).collect();
@@ -121,7 +131,7 @@ mod tests {
         small.push(b"small").unwrap();
         assert_eq!(small.into_bytes(), "small");
         drop(bodies);
-        assert_eq!(BODIES.taken.load(Relaxed), 0);
+        assert_eq!(OURS.taken.load(Relaxed), 0);
         assert!(read().is_ok());
     }
 }

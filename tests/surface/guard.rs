@@ -132,6 +132,34 @@ async fn one_connection_serves_many_requests(jobgate: &Jobgate) {
     }
 }
 
+/// Its output is for people: it serves on where nobody reads it, as behind `| head -1`.
+#[tokio::test]
+async fn a_jobgate_whose_output_nobody_reads_serves() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = free.local_addr().expect("its address").to_string();
+    drop(free);
+    let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_jobgate"))
+        .args(["--listen", &address, "--data-dir"])
+        .arg(dir.path().join("data"))
+        .env_remove("KAFKA_BROKERS")
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("it starts");
+    drop(child.stdout.take());
+    let client = crate::harness::client();
+    let ready = async || {
+        let answer = client.get(format!("http://{address}/health/ready")).send().await.ok()?;
+        (answer.status() == StatusCode::OK).then_some(())
+    };
+    until("it is ready", Duration::from_mins(2), ready).await;
+    assert!(child.try_wait().expect("its status").is_none(), "it has ended");
+    assert!(ready().await.is_some(), "it serves on");
+}
+
 #[tokio::test]
 async fn a_start_that_breaks_a_promise_is_refused_with_a_sentence() {
     let dir = tempfile::tempdir().expect("a directory");
