@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 
 use super::limits::{Load, Peer, REQUESTS_MAX};
 use super::problem::Problem;
-use super::{framing, loopback};
+use super::{framing, loopback, trace};
 
 /// The routes, and what stands before them. Cheap to clone.
 #[derive(Clone)]
@@ -50,7 +50,7 @@ impl Front {
     }
 
     /// Answers a request that comes from this address.
-    pub(super) async fn answer(self, request: Request, from: IpAddr) -> Response {
+    pub(super) async fn answer(self, mut request: Request, from: IpAddr) -> Response {
         let _place = match self.load.enter() {
             None if !is_watch(request.uri().path()) => match self.load.wait().await {
                 None => return Problem::overloaded().into_response(),
@@ -58,17 +58,31 @@ impl Front {
             },
             place => place,
         };
-        let span = tracing::debug_span!(
-            "request",
-            method = %request.method(),
-            uri = %request.uri(),
-        );
+        let trace = trace::of(request.headers());
+        // A trace is worth naming in all that is said of the request.
+        let span = match &trace {
+            None => tracing::debug_span!(
+                "request",
+                method = %request.method(),
+                uri = %request.uri(),
+            ),
+            Some(trace) => tracing::info_span!(
+                "request",
+                method = %request.method(),
+                path = request.uri().path(),
+                trace_id = trace.id(),
+            ),
+        };
+        if let Some(trace) = trace {
+            request.extensions_mut().insert(trace);
+        }
         let begun = Instant::now();
         let response = if span.is_disabled() {
             self.pass(request, from).await
         } else {
-            self.pass(request, from).instrument(span).await
+            self.pass(request, from).instrument(span.clone()).await
         };
+        let _within = span.enter();
         let (status, took) = (response.status().as_u16(), begun.elapsed());
         if response.status().is_server_error() {
             tracing::error!(status, ?took, "a request failed");

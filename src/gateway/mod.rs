@@ -24,6 +24,7 @@ mod openapi;
 mod pace;
 mod problem;
 mod router;
+mod trace;
 
 use std::ops::Deref;
 use std::sync::Arc;

@@ -92,7 +92,7 @@ async fn run(plan: &Plan, items: Vec<Item>) -> (Vec<ItemBody>, Counts) {
         let handed_over = loop {
             match batch.room(bytes) {
                 Ok(Some(room)) => {
-                    let marks = (checked.id, checked.event.as_ref());
+                    let marks = checked.marks.of();
                     break batch.hand_over(index, checked.accepted, marks, room);
                 }
                 Err(error) => break Err(error),

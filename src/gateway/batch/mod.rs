@@ -29,7 +29,8 @@ use super::problem::Problem;
 use crate::domain::catalog::{Accepted, RecordKind, RecordType};
 use crate::domain::cloud_event::{self, Attributes};
 use crate::domain::id;
-use crate::operations::{Batch, Enqueue};
+use crate::domain::trace::Trace;
+use crate::operations::{Batch, Enqueue, Marks};
 
 use ask::AnswerForm;
 pub(super) use items::{BatchBody, LineBody};
@@ -58,6 +59,8 @@ struct Plan {
     bucket: Option<Bucket>,
     /// What the ids follow from, where the caller wants that.
     key: Option<Box<str>>,
+    /// That of the request.
+    trace: Option<Trace>,
     /// Each item is a `CloudEvent` in its envelope.
     is_enveloped: bool,
     /// Only what is not accepted is answered.
@@ -67,8 +70,21 @@ struct Plan {
 /// An item that may be handed over.
 struct Checked {
     accepted: Accepted,
+    marks: ItemMarks,
+}
+
+/// What an item bears of its own.
+struct ItemMarks {
     id: Option<Uuid>,
     event: Option<Attributes>,
+    trace: Option<Trace>,
+}
+
+impl ItemMarks {
+    fn of(&self) -> Marks<'_> {
+        let Self { id, event, trace } = self;
+        Marks { producer: None, id: *id, event: event.as_ref(), trace: trace.as_ref() }
+    }
 }
 
 /// Answers a batch of this type.
@@ -92,6 +108,7 @@ pub(super) async fn answer(
         producer: producer.map(Into::into),
         bucket: request.extensions().get::<Bucket>().cloned(),
         key,
+        trace: request.extensions().get::<Trace>().cloned(),
         is_enveloped: form == Form::Events,
         is_minimal,
     };
@@ -186,7 +203,10 @@ impl Plan {
         }
         if self.is_enveloped {
             let (accepted, event) = cloud_event::accept(&self.record_type, text)?;
-            return Ok(Checked { accepted, id: Some(event.message_id()), event: Some(event) });
+            // One request brings events of many traces.
+            let trace = event.trace().or_else(|| self.trace.clone());
+            let marks = ItemMarks { id: Some(event.message_id()), event: Some(event), trace };
+            return Ok(Checked { accepted, marks });
         }
         let accepted = self.record_type.accept(text)?;
         let id = self.key.as_deref().map(|key| {
@@ -198,7 +218,8 @@ impl Plan {
             let caller = self.producer.as_deref().unwrap_or_default();
             id::of_item(caller, &path, key, index, &accepted.payload.to_string())
         });
-        Ok(Checked { accepted, id, event: None })
+        let marks = ItemMarks { id, event: None, trace: self.trace.clone() };
+        Ok(Checked { accepted, marks })
     }
 }
 

@@ -20,6 +20,7 @@ use super::prefer::{self, PreferHeader};
 use super::produce::{ReceiptBody, unknown_type, when};
 use crate::auth::Caller;
 use crate::domain::catalog::{Accepted, RecordType};
+use crate::domain::trace::Trace;
 use crate::operations::{KeyedRequest, Marks, Said, Undone, When};
 
 /// What a job that was accepted is answered with.
@@ -78,6 +79,7 @@ pub(in super::super) struct WaitedBody {
 pub(in super::super) async fn enqueue_job(
     State(services): State<Services>,
     caller: Option<Extension<Caller>>,
+    trace: Option<Extension<Trace>>,
     Path(name): Path<String>,
     uri: Uri,
     headers: HeaderMap,
@@ -88,9 +90,10 @@ pub(in super::super) async fn enqueue_job(
     let key = keyed::key(&headers)?;
     let accepted = record_type.accept(&body)?;
     let caller = caller.as_deref();
+    let trace = trace.map(|Extension(trace)| trace);
     if let Some(key) = key {
         let request = keyed::request(key, caller, &record_type.name, (&uri, &body));
-        let job = Job { record_type: Arc::clone(record_type), accepted, when };
+        let job = Job { record_type: Arc::clone(record_type), accepted, when, trace };
         // Boxed, as what is rare is below: a job without options does not carry it along.
         let said = Box::pin(once(&services, request, job)).await?;
         return Ok(match prefer::wait(&headers) {
@@ -100,14 +103,15 @@ pub(in super::super) async fn enqueue_job(
     }
     drop(body);
     let producer = caller.map(|caller| caller.name.as_str());
+    let marks = Marks { producer, trace: trace.as_ref(), ..Marks::default() };
     let (location, receipt) = match when {
         None => {
-            let receipt = services.enqueue.enqueue(record_type, accepted, producer).await?;
+            let receipt = services.enqueue.enqueue(record_type, accepted, marks).await?;
             let receipt = ReceiptBody::from(receipt);
             (receipt.status_url.clone(), EnqueuedBody::Sent(receipt))
         }
         Some(when) => {
-            let receipt = services.schedule.accept(record_type, accepted, when, producer).await?;
+            let receipt = services.schedule.accept(record_type, accepted, when, marks).await?;
             let receipt = ScheduledReceiptBody::from(receipt);
             (receipt.status_url.clone(), EnqueuedBody::Scheduled(receipt))
         }
@@ -187,20 +191,21 @@ struct Job {
     record_type: Arc<RecordType>,
     accepted: Accepted,
     when: Option<When>,
+    trace: Option<Trace>,
 }
 
 /// Does it once under its key.
 async fn once(services: &Services, request: KeyedRequest, job: Job) -> Result<Said, Problem> {
     let (use_cases, producer) = (services.clone(), request.caller.clone());
     let work = async move |id| {
-        let Job { record_type, accepted, when } = job;
+        let Job { record_type, accepted, when, trace } = job;
         let (record_type, producer) = (record_type.as_ref(), producer.as_deref());
+        let marks = Marks { producer, id: Some(id), event: None, trace: trace.as_ref() };
         let Some(when) = when else {
-            let marks = Marks { producer, id: Some(id), event: None };
             let written = use_cases.enqueue.enqueue_patiently(record_type, accepted, marks);
             return keyed::sent(written.await, StatusCode::ACCEPTED);
         };
-        let delayed = use_cases.schedule.accept_as(id, record_type, accepted, when, producer).await;
+        let delayed = use_cases.schedule.accept(record_type, accepted, when, marks).await;
         let receipt = delayed.map_err(|error| Undone {
             may_be_done: error.may_be_accepted(),
             error: Box::new(Problem::of_keyed_delay(error)),

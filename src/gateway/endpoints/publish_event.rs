@@ -15,6 +15,7 @@ use super::keyed::{self, KeyHeader};
 use super::produce::{ReceiptBody, refuse_options, unknown_type};
 use crate::auth::Caller;
 use crate::domain::cloud_event::Attributes;
+use crate::domain::trace::Trace;
 use crate::operations::Marks;
 
 /// Publish an event
@@ -51,6 +52,7 @@ use crate::operations::Marks;
 pub(in super::super) async fn publish_event(
     State(services): State<Services>,
     caller: Option<Extension<Caller>>,
+    trace: Option<Extension<Trace>>,
     Path(name): Path<String>,
     uri: Uri,
     headers: HeaderMap,
@@ -78,6 +80,9 @@ pub(in super::super) async fn publish_event(
             (accepted, Some(event), body)
         }
     };
+    // An event's own is where it began, the request's where it is now.
+    let trace = trace.map(|Extension(trace)| trace);
+    let trace = trace.or_else(|| event.as_ref().and_then(Attributes::trace));
     let event_id = event.as_ref().map(Attributes::message_id);
     if let Some(key) = keyed::key(&headers)? {
         let request = keyed::request(key, caller, &record_type.name, (&uri, &body));
@@ -86,7 +91,7 @@ pub(in super::super) async fn publish_event(
         let work = async move |id| {
             // The id of a CloudEvent follows from what it says of itself.
             let (producer, id) = (producer.as_deref(), Some(event_id.unwrap_or(id)));
-            let marks = Marks { producer, id, event: event.as_ref() };
+            let marks = Marks { producer, id, event: event.as_ref(), trace: trace.as_ref() };
             let written = use_cases.enqueue.enqueue_patiently(&record_type, accepted, marks);
             keyed::sent(written.await, StatusCode::CREATED)
         };
@@ -94,8 +99,8 @@ pub(in super::super) async fn publish_event(
         return Ok(keyed::answer(said));
     }
     drop(body);
-    let marks = Marks { producer, id: event_id, event: event.as_ref() };
-    let receipt = services.enqueue.enqueue_as(record_type, accepted, marks).await?;
+    let marks = Marks { producer, id: event_id, event: event.as_ref(), trace: trace.as_ref() };
+    let receipt = services.enqueue.enqueue(record_type, accepted, marks).await?;
     let receipt = ReceiptBody::from(receipt);
     let location = [(header::LOCATION, receipt.status_url.clone())];
     Ok((StatusCode::CREATED, location, Json(receipt)).into_response())
