@@ -93,6 +93,11 @@ impl Headers {
         Self::default()
     }
 
+    /// No headers yet, and room for so many.
+    pub fn with_capacity(headers: usize) -> Self {
+        Self(Vec::with_capacity(headers))
+    }
+
     /// Adds a header after those that are there.
     pub fn push(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Vec<u8>>) {
         self.push_raw(name, Some(value.into()));

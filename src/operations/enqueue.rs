@@ -188,7 +188,8 @@ impl Enqueue {
         produced_at_ms: i64,
         marks: Marks<'_>,
     ) -> Headers {
-        let mut headers = Headers::new();
+        // Three of its own, and a trace.
+        let mut headers = Headers::with_capacity(record_type.headers.len() + 5);
         headers.push(header::MESSAGE_ID, id.to_string());
         headers.push(header::PRODUCED_AT, rfc3339(produced_at_ms));
         headers.push(header::PRODUCER, marks.producer.unwrap_or(&self.producer_name).as_bytes());

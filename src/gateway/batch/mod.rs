@@ -91,7 +91,7 @@ impl ItemMarks {
 pub(super) async fn answer(
     services: &Services,
     record_type: &Arc<RecordType>,
-    producer: Option<&str>,
+    marks: Marks<'_>,
     request: Request,
 ) -> Result<Response, Problem> {
     let asked = match Asked::read(record_type, &request) {
@@ -105,10 +105,10 @@ pub(super) async fn answer(
     let plan = Plan {
         enqueue: services.enqueue.clone(),
         record_type: Arc::clone(record_type),
-        producer: producer.map(Into::into),
+        producer: marks.producer.map(Into::into),
         bucket: request.extensions().get::<Bucket>().cloned(),
         key,
-        trace: request.extensions().get::<Trace>().cloned(),
+        trace: marks.trace.cloned(),
         is_enveloped: form == Form::Events,
         is_minimal,
     };

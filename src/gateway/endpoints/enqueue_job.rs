@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
-use axum::response::{IntoResponse as _, Response};
-use axum::{Extension, Json};
+use axum::http::StatusCode;
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -14,11 +13,11 @@ use super::super::Services;
 use super::super::body::JsonBody;
 use super::super::problem::Problem;
 use super::get_job_status::JobStatusBody;
+use super::head::Head;
 use super::keyed::{self, KeyHeader};
 use super::later::{LaterQuery, ScheduledReceiptBody};
 use super::prefer::{self, PreferHeader};
-use super::produce::{ReceiptBody, unknown_type, when};
-use crate::auth::Caller;
+use super::produce::{self, ReceiptBody, unknown_type};
 use crate::domain::catalog::{Accepted, RecordType};
 use crate::domain::trace::Trace;
 use crate::operations::{KeyedRequest, Marks, Said, Undone, When};
@@ -78,56 +77,55 @@ pub(in super::super) struct WaitedBody {
 )]
 pub(in super::super) async fn enqueue_job(
     State(services): State<Services>,
-    caller: Option<Extension<Caller>>,
-    trace: Option<Extension<Trace>>,
     Path(name): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
+    mut head: Head,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
     let record_type = services.catalog.job(&name).ok_or_else(|| unknown_type(&name))?;
-    let when = when(&uri, &headers)?;
-    let key = keyed::key(&headers)?;
+    let when = head.when()?;
+    let key = head.key()?;
     let accepted = record_type.accept(&body)?;
-    let caller = caller.as_deref();
-    let trace = trace.map(|Extension(trace)| trace);
     if let Some(key) = key {
-        let request = keyed::request(key, caller, &record_type.name, (&uri, &body));
-        let job = Job { record_type: Arc::clone(record_type), accepted, when, trace };
+        let caller = head.caller.as_ref();
+        let request = keyed::request(key, caller, &record_type.name, (head.query(), &body));
+        let job = Job { record_type: Arc::clone(record_type), accepted, when, trace: head.trace };
         // Boxed, as what is rare is below: a job without options does not carry it along.
         let said = Box::pin(once(&services, request, job)).await?;
-        return Ok(match prefer::wait(&headers) {
+        return Ok(match head.wait {
             None => keyed::answer(said),
             Some(wait) => Box::pin(waited(&services, record_type, said, wait)).await,
         });
     }
     drop(body);
-    let producer = caller.map(|caller| caller.name.as_str());
-    let marks = Marks { producer, trace: trace.as_ref(), ..Marks::default() };
-    let (location, receipt) = match when {
+    let receipt = match when {
         None => {
-            let receipt = services.enqueue.enqueue(record_type, accepted, marks).await?;
-            let receipt = ReceiptBody::from(receipt);
-            (receipt.status_url.clone(), EnqueuedBody::Sent(receipt))
+            let receipt = services.enqueue.enqueue(record_type, accepted, head.marks()).await?;
+            EnqueuedBody::Sent(receipt.into())
         }
         Some(when) => {
-            let receipt = services.schedule.accept(record_type, accepted, when, marks).await?;
-            let receipt = ScheduledReceiptBody::from(receipt);
-            (receipt.status_url.clone(), EnqueuedBody::Scheduled(receipt))
+            let accept = services.schedule.accept(record_type, accepted, when, head.marks());
+            EnqueuedBody::Scheduled(Box::pin(accept).await?.into())
         }
     };
-    let location = [(header::LOCATION, location)];
-    let Some(wait) = prefer::wait(&headers) else {
-        return Ok((StatusCode::ACCEPTED, location, Json(receipt)).into_response());
+    let Some(wait) = head.wait else {
+        return Ok(accepted_as(&receipt, &receipt));
     };
     let status = Box::pin(ended(&services, record_type, &receipt, wait)).await;
     let is_applied = status.is_some();
-    let body = Json(WaitedBody { receipt, status });
-    let mut response = (StatusCode::ACCEPTED, location, body).into_response();
+    let body = WaitedBody { receipt, status };
+    let mut response = accepted_as(&body.receipt, &body);
     if is_applied {
         prefer::applied(&mut response, wait);
     }
     Ok(response)
+}
+
+fn accepted_as(receipt: &EnqueuedBody, body: &impl Serialize) -> Response {
+    let status_url = match receipt {
+        EnqueuedBody::Sent(receipt) => &receipt.status_url,
+        EnqueuedBody::Scheduled(receipt) => &receipt.status_url,
+    };
+    produce::accepted(StatusCode::ACCEPTED, status_url, body)
 }
 
 /// What has become of a job when its end or the time comes. None where that cannot be waited for,

@@ -3,19 +3,17 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
-use axum::response::{IntoResponse as _, Response};
-use axum::{Extension, Json};
+use axum::http::StatusCode;
+use axum::response::Response;
 
 use super::super::Services;
 use super::super::batch;
 use super::super::cloud_events::{self, EventBody};
 use super::super::problem::Problem;
+use super::head::Head;
 use super::keyed::{self, KeyHeader};
-use super::produce::{ReceiptBody, refuse_options, unknown_type};
-use crate::auth::Caller;
+use super::produce::{self, ReceiptBody, unknown_type};
 use crate::domain::cloud_event::Attributes;
-use crate::domain::trace::Trace;
 use crate::operations::Marks;
 
 /// Publish an event
@@ -51,41 +49,36 @@ use crate::operations::Marks;
 )]
 pub(in super::super) async fn publish_event(
     State(services): State<Services>,
-    caller: Option<Extension<Caller>>,
-    trace: Option<Extension<Trace>>,
     Path(name): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
+    mut head: Head,
     body: EventBody,
 ) -> Result<Response, Problem> {
     let record_type = services.catalog.event(&name).ok_or_else(|| unknown_type(&name))?;
-    let caller = caller.as_deref();
-    let producer = caller.map(|caller| caller.name.as_str());
     let (accepted, event, body) = match body {
         EventBody::Batch(request) => {
-            return batch::answer(&services, record_type, producer, request).await;
+            return batch::answer(&services, record_type, head.marks(), request).await;
         }
         EventBody::Payload(body) => {
-            refuse_options(&uri)?;
+            head.refuse_options()?;
             (record_type.accept(&body)?, None, body)
         }
         EventBody::Binary(draft, body) => {
-            refuse_options(&uri)?;
+            head.refuse_options()?;
             let (accepted, event) = cloud_events::accept(record_type, draft, &body)?;
             (accepted, Some(event), body)
         }
         EventBody::Structured(body) => {
-            refuse_options(&uri)?;
+            head.refuse_options()?;
             let (accepted, event) = cloud_events::accept_structured(record_type, &body)?;
             (accepted, Some(event), body)
         }
     };
     // An event's own is where it began, the request's where it is now.
-    let trace = trace.map(|Extension(trace)| trace);
-    let trace = trace.or_else(|| event.as_ref().and_then(Attributes::trace));
+    let trace = head.trace.take().or_else(|| event.as_ref().and_then(Attributes::trace));
     let event_id = event.as_ref().map(Attributes::message_id);
-    if let Some(key) = keyed::key(&headers)? {
-        let request = keyed::request(key, caller, &record_type.name, (&uri, &body));
+    if let Some(key) = head.key()? {
+        let caller = head.caller.as_ref();
+        let request = keyed::request(key, caller, &record_type.name, (head.query(), &body));
         let (use_cases, producer) = (services.clone(), request.caller.clone());
         let record_type = Arc::clone(record_type);
         let work = async move |id| {
@@ -99,9 +92,9 @@ pub(in super::super) async fn publish_event(
         return Ok(keyed::answer(said));
     }
     drop(body);
-    let marks = Marks { producer, id: event_id, event: event.as_ref(), trace: trace.as_ref() };
+    let (event, trace) = (event.as_ref(), trace.as_ref());
+    let marks = Marks { id: event_id, event, trace, ..head.marks() };
     let receipt = services.enqueue.enqueue(record_type, accepted, marks).await?;
     let receipt = ReceiptBody::from(receipt);
-    let location = [(header::LOCATION, receipt.status_url.clone())];
-    Ok((StatusCode::CREATED, location, Json(receipt)).into_response())
+    Ok(produce::accepted(StatusCode::CREATED, &receipt.status_url, &receipt))
 }
