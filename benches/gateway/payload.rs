@@ -96,8 +96,9 @@ fn payload(bytes: usize) -> String {
     }
     let link = "t".repeat(100);
     // Words, as in a text: a single letter would all but vanish when it is packed.
-    let words: String =
-        (0_u64..).take(bytes).map(|at| format!("{:x} ", at * 2_654_435_761)).collect();
+    let words: Vec<String> =
+        (0..bytes as u64).map(|at| format!("{:x}", at * 2_654_435_761)).collect();
+    let words = words.join(" ");
     let left = bytes - of(&link, "x").len() + 1;
     of(&link, &words[..left])
 }
