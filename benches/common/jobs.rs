@@ -11,7 +11,7 @@ use jobgate::domain::counters::Counters;
 use jobgate::domain::dispatch::PartitionId;
 use jobgate::domain::id::IdSource;
 use jobgate::kafka::{Admin, Commit, Groups, KafkaSettings, Producer};
-use jobgate::operations::Enqueue;
+use jobgate::operations::{Enqueue, Marks};
 use serde_json::Value;
 
 /// Records on their way at once while a topic is filled.
@@ -68,7 +68,10 @@ impl Jobs {
     pub(crate) async fn enqueue(&self, payload: &Value) {
         let accepted = self.record_type.accept(payload.to_string().as_bytes());
         let accepted = accepted.expect("a valid payload");
-        self.enqueue.enqueue(&self.record_type, accepted, None).await.expect("it is accepted");
+        self.enqueue
+            .enqueue(&self.record_type, accepted, Marks::default())
+            .await
+            .expect("it is accepted");
     }
 
     /// Writes so many, many at once.

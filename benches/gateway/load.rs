@@ -1,18 +1,19 @@
-//! The load: connections that each send the next request once the last one is answered. A
-//! process of its own, on one thread, so that its work is not counted as the server's.
+//! The load: connections that each send the next request once the last one is answered, as fast
+//! as they can or at a pace. A process of its own, on one thread, so that its work is not
+//! counted as the server's.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::Command;
-use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::common::process::cpu_time;
-use crate::payload::Request;
+use crate::payload::{Shape, Template};
 
 /// The argument that makes this program the load.
 pub(crate) const COMMAND: &str = "load";
@@ -22,14 +23,15 @@ const ACCEPTED: u16 = 202;
 const REFUSED: u16 = 503;
 
 /// What to send where.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Plan {
     pub(crate) address: SocketAddr,
     pub(crate) path: String,
     pub(crate) connections: usize,
     pub(crate) seconds: u64,
-    /// Whether each request has an `Idempotency-Key`.
-    pub(crate) is_keyed: bool,
+    /// Requests a second of all connections together; none for as many as there can be.
+    pub(crate) rate: Option<f64>,
+    pub(crate) shape: Shape,
 }
 
 /// What came of it.
@@ -51,64 +53,90 @@ pub(crate) struct Tally {
 }
 
 impl Plan {
-    /// What [`Plan::run`] passes on.
-    pub(crate) fn of_arguments(mut arguments: impl Iterator<Item = String>) -> Self {
-        let mut next = || arguments.next().expect("ADDRESS PATH CONNECTIONS SECONDS IS_KEYED");
-        Self {
-            address: next().parse().expect("an address"),
-            path: next(),
-            connections: next().parse().expect("a number of connections"),
-            seconds: next().parse().expect("a number of seconds"),
-            is_keyed: next().parse().expect("true or false"),
-        }
+    /// What [`spawn`] passes on.
+    pub(crate) fn of_argument(argument: Option<String>) -> Self {
+        serde_json::from_str(&argument.expect("a plan")).expect("a plan is JSON")
     }
 
     /// Sends the load from a process of its own.
     pub(crate) async fn run(&self) -> Tally {
-        let output = Command::new(std::env::current_exe().expect("this program"))
-            .arg(COMMAND)
-            .arg(self.address.to_string())
-            .arg(&self.path)
-            .arg(self.connections.to_string())
-            .arg(self.seconds.to_string())
-            .arg(self.is_keyed.to_string())
-            .kill_on_drop(true)
-            .output()
-            .await
-            .expect("the load runs");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "the load ended early: {said}");
-        serde_json::from_slice(&output.stdout).expect("a tally")
+        spawn(&[COMMAND], self).await
     }
+}
+
+/// Starts this program again with these arguments and a plan.
+pub(crate) async fn spawn(arguments: &[&str], plan: &Plan) -> Tally {
+    let output = Command::new(std::env::current_exe().expect("this program"))
+        .args(arguments)
+        .arg(serde_json::to_string(plan).expect("a plan is JSON"))
+        .kill_on_drop(true)
+        .output()
+        .await
+        .expect("the load runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the load ended early: {said}");
+    serde_json::from_slice(&output.stdout).expect("a tally")
 }
 
 /// Sends the load and prints the tally.
 pub(crate) fn run(plan: &Plan) {
+    let connection = async |number: usize, paced: Paced| keep_sending(plan, number, paced).await;
+    print(&tally_of(plan, connection));
+}
+
+pub(crate) fn print(tally: &Tally) {
+    println!("{}", serde_json::to_string(tally).expect("a tally is JSON"));
+}
+
+/// When the requests of one connection begin.
+pub(crate) struct Paced {
+    until: Instant,
+    /// From one to the next at least, and when the next one may.
+    pace: Option<(Duration, Instant)>,
+}
+
+impl Paced {
+    fn new(plan: &Plan, number: usize, begun: Instant) -> Self {
+        let pace = plan.rate.map(|rate| {
+            let each = Duration::from_secs_f64(plan.connections as f64 / rate);
+            // The connections begin one after the other.
+            (each, begun + each.mul_f64(number as f64 / plan.connections as f64))
+        });
+        Self { until: begun + Duration::from_secs(plan.seconds), pace }
+    }
+
+    /// Waits until the next one may begin. Returns when it did; none when it is over.
+    pub(crate) async fn next(&mut self) -> Option<Instant> {
+        if let Some((each, at)) = &mut self.pace {
+            tokio::time::sleep_until((*at).into()).await;
+            // What came late is not made up for.
+            *at = (*at + *each).max(Instant::now());
+        }
+        Some(Instant::now()).filter(|now| *now < self.until)
+    }
+}
+
+/// No user of one run is met in another.
+pub(crate) fn first_user(number: usize) -> u128 {
+    (Uuid::now_v7().as_u128() & !u128::from(u64::MAX)) | ((number as u128) << 40)
+}
+
+/// Runs every connection to its end, on one thread.
+pub(crate) fn tally_of(plan: &Plan, connection: impl AsyncFn(usize, Paced) -> Latencies) -> Tally {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime of one thread");
-    let tally = runtime.block_on(send(plan));
-    println!("{}", serde_json::to_string(&tally).expect("a tally is JSON"));
-}
-
-async fn send(plan: &Plan) -> Tally {
     let begun = Instant::now();
-    let until = begun + Duration::from_secs(plan.seconds);
-    // No user of one run is met in another.
-    let first_user = Uuid::now_v7().as_u128() & !u128::from(u64::MAX);
-    let mut connections = JoinSet::new();
-    for number in 0..plan.connections {
-        let plan = plan.clone();
-        let first_user = first_user | ((number as u128) << 40);
-        connections.spawn(async move { keep_sending(&plan, first_user, until).await });
-    }
+    let connections =
+        (0..plan.connections).map(|number| connection(number, Paced::new(plan, number, begun)));
+    let all = runtime.block_on(join_all(connections));
+    let took = begun.elapsed();
     let (mut accepted_us, mut refused_us) = (Vec::new(), Vec::new());
-    for latencies in connections.join_all().await {
+    for latencies in all {
         accepted_us.extend(latencies.accepted_us);
         refused_us.extend(latencies.refused_us);
     }
-    let took = begun.elapsed();
     accepted_us.sort_unstable();
     refused_us.sort_unstable();
     let percentile = |latencies_us: &[u32], percent: usize| {
@@ -130,34 +158,45 @@ async fn send(plan: &Plan) -> Tally {
 
 /// How long the requests of a connection took, in us.
 #[derive(Default)]
-struct Latencies {
+pub(crate) struct Latencies {
     accepted_us: Vec<u32>,
     refused_us: Vec<u32>,
 }
 
+impl Latencies {
+    /// How many were accepted.
+    pub(crate) fn len(&self) -> usize {
+        self.accepted_us.len()
+    }
+
+    /// One that began then is accepted now.
+    pub(crate) fn accept(&mut self, begun: Instant) {
+        self.accepted_us.push(took_us(begun));
+    }
+}
+
+fn took_us(begun: Instant) -> u32 {
+    u32::try_from(begun.elapsed().as_micros()).unwrap_or(u32::MAX)
+}
+
 /// One connection's requests, one after the other.
-async fn keep_sending(plan: &Plan, first_user: u128, until: Instant) -> Latencies {
+async fn keep_sending(plan: &Plan, number: usize, mut paced: Paced) -> Latencies {
     let mut stream = TcpStream::connect(plan.address).await.expect("a connection");
     stream.set_nodelay(true).expect("a TCP stream");
-    let mut request = Request::new(&plan.address.to_string(), &plan.path, plan.is_keyed);
+    let mut request = Template::request(&plan.address.to_string(), &plan.path, &plan.shape);
     let mut answer = Vec::with_capacity(4096);
     let mut latencies = Latencies::default();
-    loop {
-        let begun = Instant::now();
-        if begun >= until {
-            return latencies;
-        }
-        let user = Uuid::from_u128(first_user | latencies.accepted_us.len() as u128);
+    let first_user = first_user(number);
+    while let Some(begun) = paced.next().await {
+        let user = Uuid::from_u128(first_user | latencies.len() as u128);
         stream.write_all(request.of_user(user)).await.expect("a request goes out");
-        let status = read_answer(&mut stream, &mut answer).await;
-        let text = || String::from_utf8_lossy(&answer).into_owned();
-        let took_us = u32::try_from(begun.elapsed().as_micros()).unwrap_or(u32::MAX);
-        match status {
-            ACCEPTED => latencies.accepted_us.push(took_us),
-            REFUSED => latencies.refused_us.push(took_us),
-            _ => panic!("{}", text()),
+        match read_answer(&mut stream, &mut answer).await {
+            ACCEPTED => latencies.accept(begun),
+            REFUSED => latencies.refused_us.push(took_us(begun)),
+            _ => panic!("{}", String::from_utf8_lossy(&answer)),
         }
     }
+    latencies
 }
 
 /// Reads a whole answer into the buffer, head and body, and returns its status.

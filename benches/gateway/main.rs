@@ -1,8 +1,8 @@
 //! What the gateway costs: accepted jobs a second, CPU of each, latency and memory, beside a
 //! bare axum handler under the same load. `scripts/bench` runs it.
 //!
-//! This program is three processes: the one that measures starts itself again as the bare
-//! handler and as the load.
+//! This program is several processes: the one that measures starts itself again as the bare
+//! handler, as the load, and as a producer that has no HTTP before it.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -20,16 +20,24 @@ mod harness;
 mod postgres;
 
 mod bare;
+mod direct;
+mod latency;
 mod load;
 mod measure;
 mod overload;
 mod payload;
+mod side;
+mod tokens;
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
     match arguments.next().as_deref() {
         Some(bare::COMMAND) => bare::serve(),
-        Some(load::COMMAND) => load::run(&load::Plan::of_arguments(arguments)),
+        Some(load::COMMAND) => load::run(&load::Plan::of_argument(arguments.next())),
+        Some(direct::COMMAND) => {
+            let brokers = arguments.next().expect("the brokers");
+            direct::produce(&brokers, &load::Plan::of_argument(arguments.next()));
+        }
         _ => common::within_limit(measure::all(common::Scale::of_arguments())),
     }
 }

@@ -1,57 +1,32 @@
 //! Starts both sides, loads them in turn, and shows what came of it.
 
-use std::net::SocketAddr;
-use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use jobgate::broker::LocalKafka;
 
-use crate::common::figures::{median, micros_each, number, per_second, ratio, row, table, target};
-use crate::common::process::{busy_time, cpu_time, peak_mb, resident_mb};
+use crate::common::figures::{number, ratio, row, table, target};
+use crate::common::process::{peak_mb, resident_mb};
 use crate::common::{Scale, kafka, machine};
 use crate::harness::{Jobgate, Options};
-use crate::load::{Plan, Tally};
-use crate::{bare, postgres};
+use crate::side::{BESIDE, COMPARED, CONNECTIONS, Sample, Server, measure_all, of_rounds};
+use crate::{bare, latency, overload, postgres, tokens};
 
-/// Connections at once, of either side.
-const CONNECTIONS: usize = 64;
-/// Where jobs are posted.
-const JOBS_PATH: &str = "/jobs/email.verification";
-/// CPU of a job, as a multiple of the bare handler's: no more than this.
-const CPU_RATIO_MAX: f64 = 3.0;
+/// Bytes of payloads: what most have, and a long one.
+const SIZES: [usize; 2] = [300, 4_096];
+/// CPU of a job with a token, as a multiple of the bare handler's: no more than this.
+const CPU_RATIO_MAX: f64 = 2.5;
+/// Jobs with a token, as a share of what the bare handler answers: no less than this.
+const RATE_RATIO_MIN: f64 = 0.48;
 /// Memory of an idle process, MB: less than this.
 const IDLE_MB_MAX: f64 = 40.0;
 
 /// How long each part takes.
 struct Spans {
-    /// Before anything is measured: Kafka's JVM has to warm up, above all.
-    warm_up_s: u64,
-    /// One measurement.
-    measured_s: u64,
-    rounds: usize,
+    /// Before anything is measured (Kafka's JVM has to warm up, above all), one measurement, and
+    /// how often it is made.
+    load: (u64, u64, usize),
     /// From ready to idle.
     settle: Duration,
-}
-
-/// One side.
-#[derive(Clone)]
-pub(crate) struct Server {
-    name: &'static str,
-    pub(crate) pid: u32,
-    address: SocketAddr,
-    path: &'static str,
-    /// Whether each request has an `Idempotency-Key`.
-    is_keyed: bool,
-}
-
-/// What one measurement saw.
-struct Sample {
-    tally: Tally,
-    cpu: Duration,
-    kafka_cpu: Duration,
-    /// What the machine did besides: near nothing, or the figures are noise.
-    others_cpu: Duration,
 }
 
 /// Memory of a process, MB.
@@ -63,81 +38,98 @@ struct Memory {
 /// The whole benchmark.
 pub(crate) async fn all(scale: Scale) {
     let spans = scale.pick(
-        Spans { warm_up_s: 8, measured_s: 12, rounds: 3, settle: Duration::from_secs(5) },
-        Spans { warm_up_s: 1, measured_s: 2, rounds: 1, settle: Duration::from_secs(1) },
+        Spans { load: (5, 10, 3), settle: Duration::from_secs(5) },
+        Spans { load: (1, 1, 1), settle: Duration::from_secs(1) },
     );
     println!("## Gateway\n\n{}", machine::describe());
-    let gateway = split_gateway(scale, &spans).await;
-    keyed_on_sqlite(&spans).await;
+    let folder = tempfile::tempdir().expect("a directory");
+    let kafka = kafka(folder.path()).await;
+    with_tokens(scale, &spans, &kafka).await;
+    let gateway = without_tokens(scale, &spans, &kafka).await;
+    keyed_on_sqlite(&spans, &kafka).await;
+    kafka.stop().await.expect("Kafka stops");
     let both = embedded_both(&spans).await;
     show_memory(scale, &gateway, &both);
-    crate::overload::measure(scale).await;
+    overload::measure(scale).await;
 }
 
 /// A gateway as in production: Kafka and PostgreSQL are others.
-async fn split_gateway(scale: Scale, spans: &Spans) -> Memory {
-    let folder = tempfile::tempdir().expect("a directory");
-    let kafka = kafka(folder.path()).await;
-    let mut jobgate = Jobgate::start(Options {
+async fn gateway(kafka: &LocalKafka, further: &[(&str, &str)]) -> Jobgate {
+    let further = further.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let database = ("DATABASE_URL".to_owned(), postgres::fresh_database());
+    Jobgate::start(Options {
         brokers: Some(kafka.bootstrap_servers().to_owned()),
         args: vec!["--role".to_owned(), "gateway".to_owned()],
-        env: vec![("DATABASE_URL".to_owned(), postgres::fresh_database())],
+        env: std::iter::once(database).chain(further).collect(),
         ..Options::default()
     })
-    .await;
-    let gateway = server_of(&jobgate);
-    tokio::time::sleep(spans.settle).await;
-    let idle_mb = resident_mb(gateway.pid);
+    .await
+}
 
-    let (mut bare_process, bare) = start_bare().await;
-    let kafka_pid = kafka.java_id(1).expect("Kafka runs");
-    let keyed = keyed(&gateway);
-    for server in [&bare, &gateway, &keyed] {
-        plan(server, spans.warm_up_s).run().await;
-    }
-    let (mut bare_samples, mut gateway_samples) = (Vec::new(), Vec::new());
-    let mut keyed_samples = Vec::new();
-    for round in 0..spans.rounds {
-        let mut turns = [
-            (&bare, &mut bare_samples),
-            (&gateway, &mut gateway_samples),
-            (&keyed, &mut keyed_samples),
-        ];
-        // Neither side always goes first.
-        if round % 2 == 1 {
-            turns.reverse();
-        }
-        for (server, samples) in turns {
-            samples.push(measure(server, kafka_pid, spans.measured_s).await);
-        }
-    }
-    let memory = Memory { idle_mb, peak_mb: peak_mb(gateway.pid) };
+fn process_of(kafka: &LocalKafka) -> u32 {
+    kafka.java_id(1).expect("Kafka runs")
+}
+
+/// The measure of all: both sides check who calls.
+async fn with_tokens(scale: Scale, spans: &Spans, kafka: &LocalKafka) {
+    let mut jobgate = gateway(kafka, &[("JOBGATE_JWT_SECRET", tokens::SECRET)]).await;
+    let (mut bare_process, bare) = bare::start().await;
+    let token = tokens::token();
+    let bare = bare::with_token(&bare, &token);
+    let server = Server::of(&jobgate).with_token(&token);
+    let [bare, own] = measure_all([&bare, &server], process_of(kafka), spans.load).await;
     bare_process.kill().await.expect("the bare handler ends");
     jobgate.terminate().await;
-    kafka.stop().await.expect("Kafka stops");
-    show_load(scale, &bare_samples, &gateway_samples);
-    show_keyed("PostgreSQL, a gateway", &gateway_samples, &keyed_samples);
+    show(&format!("{CONNECTIONS} connections, 300 B, HS256 tokens"), &bare, &own, None);
+    let cpu = of_rounds(&own, Sample::cpu_us) / of_rounds(&bare, Sample::cpu_us);
+    let what = format!("CPU of a job at most {CPU_RATIO_MAX} times the bare handler's");
+    target(scale, &what, cpu <= CPU_RATIO_MAX, &ratio(cpu));
+    let rate = of_rounds(&own, Sample::rate) / of_rounds(&bare, Sample::rate);
+    let what = format!("jobs a second at least {RATE_RATIO_MIN} of the bare handler's requests");
+    target(scale, &what, rate >= RATE_RATIO_MIN, &ratio(rate));
+}
+
+/// Payloads of each size, with an `Idempotency-Key` and without; then at half the rate.
+async fn without_tokens(scale: Scale, spans: &Spans, kafka: &LocalKafka) -> Memory {
+    let mut jobgate = gateway(kafka, &[]).await;
+    let server = Server::of(&jobgate);
+    tokio::time::sleep(spans.settle).await;
+    let idle_mb = resident_mb(server.pid);
+    let (mut bare_process, bare) = bare::start().await;
+    let mut peak = None;
+    for bytes in SIZES {
+        let sides = [bare.of_bytes(bytes), server.of_bytes(bytes), server.of_bytes(bytes).keyed()];
+        let [bare, own, keyed] = &sides;
+        let [bare, own, keyed] =
+            measure_all([bare, own, keyed], process_of(kafka), spans.load).await;
+        let title = format!("{CONNECTIONS} connections, {bytes} B, no tokens; keys on PostgreSQL");
+        show(&title, &bare, &own, Some(&keyed));
+        peak.get_or_insert(of_rounds(&own, Sample::rate));
+    }
+    bare_process.kill().await.expect("the bare handler ends");
+    let at = (kafka.bootstrap_servers(), process_of(kafka));
+    latency::measure(scale, &server, at, peak.expect("a rate")).await;
+    let memory = Memory { idle_mb, peak_mb: peak_mb(server.pid) };
+    jobgate.terminate().await;
     memory
 }
 
 /// One process with its own Kafka and SQLite, as it is without any settings.
 async fn embedded_both(spans: &Spans) -> Memory {
     let mut jobgate = Jobgate::start(Options::default()).await;
-    let server = server_of(&jobgate);
+    let server = Server::of(&jobgate);
     tokio::time::sleep(spans.settle).await;
     let idle_mb = resident_mb(server.pid);
     // Its workers write a mail for each job meanwhile.
-    let tally = plan(&server, spans.measured_s).run().await;
+    let tally = server.plan(spans.load.1).run().await;
     println!("raw both: {}", serde_json::to_string(&tally).expect("a tally is JSON"));
     let memory = Memory { idle_mb, peak_mb: peak_mb(server.pid) };
     jobgate.terminate().await;
     memory
 }
 
-/// The cost of a key on SQLite: a process without workers to speak of, on a Kafka of its own.
-async fn keyed_on_sqlite(spans: &Spans) {
-    let folder = tempfile::tempdir().expect("a directory");
-    let kafka = kafka(folder.path()).await;
+/// The cost of a key on SQLite: a process without workers to speak of.
+async fn keyed_on_sqlite(spans: &Spans, kafka: &LocalKafka) {
     let mut jobgate = Jobgate::start(Options {
         brokers: Some(kafka.bootstrap_servers().to_owned()),
         // No group of mails, so that none is sent meanwhile.
@@ -145,135 +137,36 @@ async fn keyed_on_sqlite(spans: &Spans) {
         ..Options::default()
     })
     .await;
-    let plain = server_of(&jobgate);
-    let keyed = keyed(&plain);
-    let kafka_pid = kafka.java_id(1).expect("Kafka runs");
-    let (mut plain_samples, mut keyed_samples) = (Vec::new(), Vec::new());
-    for server in [&plain, &keyed] {
-        plan(server, spans.warm_up_s).run().await;
-    }
-    for _ in 0..spans.rounds {
-        plain_samples.push(measure(&plain, kafka_pid, spans.measured_s).await);
-        keyed_samples.push(measure(&keyed, kafka_pid, spans.measured_s).await);
-    }
+    let plain = Server::of(&jobgate);
+    let sides = [&plain, &plain.keyed()];
+    let [plain, keyed] = measure_all(sides, process_of(kafka), spans.load).await;
     jobgate.terminate().await;
-    kafka.stop().await.expect("Kafka stops");
-    show_keyed("SQLite", &plain_samples, &keyed_samples);
-}
-
-fn keyed(plain: &Server) -> Server {
-    Server { name: "keyed", is_keyed: true, ..plain.clone() }
-}
-
-pub(crate) fn server_of(jobgate: &Jobgate) -> Server {
-    let authority = jobgate.base.strip_prefix("http://").expect("an HTTP address");
-    Server {
-        name: "gateway",
-        pid: u32::try_from(jobgate.pid().as_raw_nonzero().get()).expect("a process id"),
-        address: authority.parse().expect("an address"),
-        path: JOBS_PATH,
-        is_keyed: false,
-    }
-}
-
-async fn start_bare() -> (Child, Server) {
-    let mut child = Command::new(std::env::current_exe().expect("this program"))
-        .arg(bare::COMMAND)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("the bare handler starts");
-    let stdout = child.stdout.take().expect("its output");
-    let line = BufReader::new(stdout).lines().next_line().await.expect("its output");
-    let address = line.expect("its address").parse().expect("an address");
-    let pid = child.id().expect("it runs");
-    (child, Server { name: "bare", pid, address, path: bare::PATH, is_keyed: false })
-}
-
-pub(crate) fn plan(server: &Server, seconds: u64) -> Plan {
-    Plan {
-        address: server.address,
-        path: server.path.to_owned(),
-        connections: CONNECTIONS,
-        seconds,
-        is_keyed: server.is_keyed,
-    }
-}
-
-async fn measure(server: &Server, kafka_pid: u32, seconds: u64) -> Sample {
-    let now = || (cpu_time(server.pid), cpu_time(kafka_pid), busy_time());
-    let before = now();
-    let tally = plan(server, seconds).run().await;
-    let after = now();
-    assert_eq!(tally.refused, 0, "this is no overload");
-    let cpu = after.0.saturating_sub(before.0);
-    let kafka_cpu = after.1.saturating_sub(before.1);
-    let others_cpu = after.2.saturating_sub(before.2).saturating_sub(cpu + kafka_cpu + tally.cpu);
-    let shown = serde_json::to_string(&tally).expect("a tally is JSON");
-    println!(
-        "raw {}: cpu {cpu:?}, Kafka's {kafka_cpu:?}, others' {others_cpu:?}, {shown}",
-        server.name
-    );
-    Sample { tally, cpu, kafka_cpu, others_cpu }
-}
-
-/// A line of the table: its name, and what it reads off a sample.
-type Line = (&'static str, fn(&Sample) -> f64);
-
-/// What both sides are compared by.
-const COMPARED: [Line; 5] = [
-    ("accepted per second", |s| per_second(s.tally.accepted, s.tally.took)),
-    ("CPU of each, µs", cpu_us),
-    ("p50, ms", |s| f64::from(s.tally.p50_us) / 1e3),
-    ("p99, ms", |s| f64::from(s.tally.p99_us) / 1e3),
-    ("longest, ms", |s| f64::from(s.tally.longest_us) / 1e3),
-];
-
-/// What explains it: whether the load was the bottleneck, and what else ran on the cores.
-const BESIDE: [Line; 3] = [
-    ("CPU of the load, share of a core", |s| {
-        s.tally.cpu.as_secs_f64() / s.tally.took.as_secs_f64()
-    }),
-    ("Kafka's CPU of each, µs", |s| micros_each(s.kafka_cpu, s.tally.accepted)),
-    ("CPU of all else on the machine, share of a core", |s| {
-        s.others_cpu.as_secs_f64() / s.tally.took.as_secs_f64()
-    }),
-];
-
-fn cpu_us(sample: &Sample) -> f64 {
-    micros_each(sample.cpu, sample.tally.accepted)
-}
-
-fn show_load(scale: Scale, bare: &[Sample], gateway: &[Sample]) {
-    let title = format!("{CONNECTIONS} connections, median of {} rounds each", bare.len());
-    let mut rows = vec![row(["", "bare axum handler", "jobgate", "ratio"])];
-    for (name, figure) in COMPARED {
-        let (bare, gateway) = (median(bare, figure), median(gateway, figure));
-        rows.push(row([name, &number(bare), &number(gateway), &ratio(gateway / bare)]));
-    }
-    for (name, figure) in BESIDE {
-        let (bare, gateway) = (median(bare, figure), median(gateway, figure));
-        rows.push(row([name, &number(bare), &number(gateway), ""]));
-    }
-    table(&title, &rows);
-    let cpu = median(gateway, cpu_us) / median(bare, cpu_us);
-    let what = format!("CPU of a job at most {CPU_RATIO_MAX} times the bare handler's");
-    target(scale, &what, cpu <= CPU_RATIO_MAX, &ratio(cpu));
-}
-
-fn show_keyed(database: &str, plain: &[Sample], keyed: &[Sample]) {
     let mut rows = vec![row(["", "without a key", "with an Idempotency-Key", "ratio"])];
-    for (name, figure) in COMPARED {
-        let (plain, keyed) = (median(plain, figure), median(keyed, figure));
+    for (name, figure) in COMPARED.into_iter().chain(BESIDE) {
+        let (plain, keyed) = (of_rounds(&plain, figure), of_rounds(&keyed, figure));
         rows.push(row([name, &number(plain), &number(keyed), &ratio(keyed / plain)]));
     }
-    for (name, figure) in BESIDE {
-        let (plain, keyed) = (median(plain, figure), median(keyed, figure));
-        rows.push(row([name, &number(plain), &number(keyed), ""]));
+    table(&format!("Idempotency-Key on SQLite, {CONNECTIONS} connections"), &rows);
+}
+
+/// Both sides, and what a key adds to ours.
+fn show(title: &str, bare: &[Sample], own: &[Sample], keyed: Option<&[Sample]>) {
+    let mut head = row(["", "bare axum handler", "jobgate", "to the bare one"]);
+    if keyed.is_some() {
+        head.extend(row(["with an Idempotency-Key", "to that without"]));
     }
-    let title = format!("Idempotency-Key on {database}, {CONNECTIONS} connections");
-    table(&title, &rows);
+    let mut rows = vec![head];
+    for (at, (name, figure)) in COMPARED.into_iter().chain(BESIDE).enumerate() {
+        let (bare, own) = (of_rounds(bare, figure), of_rounds(own, figure));
+        let compared = |ratio: String| if at < COMPARED.len() { ratio } else { String::new() };
+        let mut cells = row([name, &number(bare), &number(own), &compared(ratio(own / bare))]);
+        if let Some(keyed) = keyed {
+            let keyed = of_rounds(keyed, figure);
+            cells.extend([number(keyed), compared(ratio(keyed / own))]);
+        }
+        rows.push(cells);
+    }
+    table(title, &rows);
 }
 
 fn show_memory(scale: Scale, gateway: &Memory, both: &Memory) {

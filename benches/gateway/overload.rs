@@ -5,8 +5,8 @@ use crate::common::process::peak_mb;
 use crate::common::{Scale, kafka};
 use crate::harness::{Jobgate, Options};
 use crate::load::{Plan, Tally};
-use crate::measure::{plan, server_of};
 use crate::postgres;
+use crate::side::Server;
 
 /// Connections: as many as make the most of it, ten times as many, and more than requests may
 /// be answered at once, each coming back at once whatever it is told.
@@ -30,8 +30,8 @@ pub(crate) async fn measure(scale: Scale) {
         ..Options::default()
     })
     .await;
-    let server = server_of(&jobgate);
-    let plan_of = |connections, seconds| Plan { connections, ..plan(&server, seconds) };
+    let server = Server::of(&jobgate);
+    let plan_of = |connections, seconds| Plan { connections, ..server.plan(seconds) };
     plan_of(CONNECTIONS[0], warm_up_s).run().await;
     let mut seen: [Vec<Tally>; CONNECTIONS.len()] = Default::default();
     for _ in 0..rounds {

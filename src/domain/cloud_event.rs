@@ -22,6 +22,7 @@ use super::fault::{Fault, Faults, child, quoted, shown};
 use super::id;
 use super::json;
 use super::record::header;
+use super::trace::Trace;
 
 /// The attributes that the specification itself names: each is a string.
 const OF_THE_CORE: [&str; 8] =
@@ -74,6 +75,11 @@ impl Attributes {
             .iter()
             .map(|(name, value)| (Cow::from([header::CLOUD_EVENT, name].concat()), value.as_str()));
         named.chain([(Cow::from(header::CONTENT_TYPE), self.content_type.as_str())])
+    }
+
+    /// The trace that it says it began in (the Distributed Tracing extension).
+    pub fn trace(&self) -> Option<Trace> {
+        Trace::read(self.get(header::TRACEPARENT), [self.get(header::TRACESTATE)])
     }
 
     fn get(&self, name: &str) -> &str {

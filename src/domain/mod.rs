@@ -37,3 +37,4 @@ pub mod schema;
 pub mod snapshot;
 pub mod speed;
 pub mod status;
+pub mod trace;

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::id;
 use super::receipt::Place;
+use super::trace::Trace;
 
 /// The header names of the wire. Clients depend on them: never change one.
 pub mod header {
@@ -92,6 +93,11 @@ impl Headers {
         Self::default()
     }
 
+    /// No headers yet, and room for so many.
+    pub fn with_capacity(headers: usize) -> Self {
+        Self(Vec::with_capacity(headers))
+    }
+
     /// Adds a header after those that are there.
     pub fn push(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Vec<u8>>) {
         self.push_raw(name, Some(value.into()));
@@ -100,6 +106,13 @@ impl Headers {
     /// Adds a header whose value may be missing.
     pub fn push_raw(&mut self, name: impl Into<Cow<'static, str>>, value: Option<Vec<u8>>) {
         self.0.push(Header { name: name.into(), value });
+    }
+
+    /// Adds those of a trace.
+    pub fn push_trace(&mut self, trace: &Trace) {
+        for (name, value) in trace.headers() {
+            self.push(name, value.as_bytes());
+        }
     }
 
     /// Puts one header of this name in place of all that had it.

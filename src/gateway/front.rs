@@ -19,7 +19,7 @@ use tracing::Instrument as _;
 use super::door::Presence;
 use super::limits::{Load, Peer, REQUESTS_MAX, Seat};
 use super::problem::Problem;
-use super::{framing, loopback};
+use super::{framing, loopback, trace};
 
 /// The routes, and what stands before them. Cheap to clone.
 #[derive(Clone)]
@@ -76,17 +76,31 @@ impl Front {
                 seated
             })
         };
-        let span = tracing::debug_span!(
-            "request",
-            method = %request.method(),
-            uri = %request.uri(),
-        );
+        let trace = trace::of(request.headers());
+        // A trace is worth naming in all that is said of the request.
+        let span = match &trace {
+            None => tracing::debug_span!(
+                "request",
+                method = %request.method(),
+                uri = %request.uri(),
+            ),
+            Some(trace) => tracing::info_span!(
+                "request",
+                method = %request.method(),
+                path = request.uri().path(),
+                trace_id = trace.id(),
+            ),
+        };
+        if let Some(trace) = trace {
+            request.extensions_mut().insert(trace);
+        }
         let begun = Instant::now();
         let response = if span.is_disabled() {
             self.pass(request, from).await
         } else {
-            self.pass(request, from).instrument(span).await
+            self.pass(request, from).instrument(span.clone()).await
         };
+        let _within = span.enter();
         let (status, took) = (response.status().as_u16(), begun.elapsed());
         if response.status().is_server_error() {
             tracing::error!(status, ?took, "a request failed");

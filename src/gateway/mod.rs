@@ -26,6 +26,7 @@ mod pace;
 mod problem;
 mod router;
 mod schemas;
+mod trace;
 
 use std::ops::Deref;
 use std::sync::Arc;

@@ -9,11 +9,9 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout_at};
-use uuid::Uuid;
 
 use super::enqueue::{ANSWER_DEADLINE, Enqueue, EnqueueError, Marks, Sent};
 use crate::domain::catalog::{Accepted, RecordType};
-use crate::domain::cloud_event::Attributes;
 use crate::domain::receipt::{Place, Receipt};
 use crate::kafka::ProduceError;
 
@@ -130,12 +128,12 @@ impl Batch {
         }
     }
 
-    /// Hands a record over. Its outcome comes under this index, unless it is refused at once.
+    /// Hands a record over, as marked but for who sends it. Its outcome comes under this index, unless it is refused at once.
     pub fn hand_over(
         &mut self,
         index: u64,
         accepted: Accepted,
-        (id, event): (Option<Uuid>, Option<&Attributes>),
+        marks: Marks<'_>,
         room: Room,
     ) -> Result<(), EnqueueError> {
         let Room { bytes, permit } = room;
@@ -146,7 +144,7 @@ impl Batch {
             drop(tell.send((number, outcome.clone())));
             drop(permit);
         };
-        let marks = Marks { producer: self.producer.as_deref(), id, event };
+        let marks = Marks { producer: self.producer.as_deref(), ..marks };
         let (sent, _) = self.enqueue.hand_over(&self.record_type, accepted, marks, settled)?;
         let late_at = Instant::now() + ANSWER_DEADLINE;
         self.flights.push_back(Some(Flight { index, sent, bytes, late_at }));

@@ -14,6 +14,7 @@ use crate::domain::dead_letter::DeadLetter;
 use crate::domain::handler::Failure;
 use crate::domain::receipt::Place;
 use crate::domain::record::{Record, header};
+use crate::domain::trace::Trace;
 use crate::kafka::{ProduceError, Producer};
 use crate::store::Store;
 
@@ -57,12 +58,14 @@ impl Undertaker {
         };
         let send = || self.producer.send(&outgoing);
         let place = insist_until(stop, send, |error| self.log_refused(record, error)).await?;
+        let trace = Trace::of(&record.headers);
         tracing::warn!(
             job.id = %record.message_id(),
             topic = &*record.place.topic,
             partition = record.place.partition,
             offset = record.place.offset,
             attempts,
+            trace_id = trace.as_ref().map(Trace::id),
             // Its message may quote the payload; the letter has it.
             error.class = failure.class,
             dead_letter = format!("{}/{}", place.partition, place.offset),

@@ -16,6 +16,7 @@ use crate::domain::fair_share::FairShares;
 use crate::domain::id::{IdSource, time_of};
 use crate::domain::receipt::{Place, Receipt};
 use crate::domain::record::{Headers, OutgoingRecord, header};
+use crate::domain::trace::Trace;
 use crate::kafka::{Delivery, ProduceError, Producer};
 
 /// How long a caller waits for the acknowledgement. Below the 10 s after which many HTTP
@@ -90,19 +91,8 @@ impl Enqueue {
         self.producer.is_ready()
     }
 
-    /// Writes a record of this type, as sent by `producer` or, without one, by this process.
-    /// A receipt means that every in-sync replica has it.
+    /// Writes a record of this type. A receipt means that every in-sync replica has it.
     pub async fn enqueue(
-        &self,
-        record_type: &RecordType,
-        accepted: Accepted,
-        producer: Option<&str>,
-    ) -> Result<Receipt, EnqueueError> {
-        self.enqueue_as(record_type, accepted, Marks { producer, ..Marks::default() }).await
-    }
-
-    /// The same, of a record that is marked.
-    pub async fn enqueue_as(
         &self,
         record_type: &RecordType,
         accepted: Accepted,
@@ -198,7 +188,8 @@ impl Enqueue {
         produced_at_ms: i64,
         marks: Marks<'_>,
     ) -> Headers {
-        let mut headers = Headers::new();
+        // Three of its own, and a trace.
+        let mut headers = Headers::with_capacity(record_type.headers.len() + 5);
         headers.push(header::MESSAGE_ID, id.to_string());
         headers.push(header::PRODUCED_AT, rfc3339(produced_at_ms));
         headers.push(header::PRODUCER, marks.producer.unwrap_or(&self.producer_name).as_bytes());
@@ -207,6 +198,9 @@ impl Enqueue {
         }
         for (name, value) in marks.event.into_iter().flat_map(Attributes::headers) {
             headers.push(name, value.as_bytes());
+        }
+        if let Some(trace) = marks.trace {
+            headers.push_trace(trace);
         }
         headers
     }
@@ -221,6 +215,8 @@ pub struct Marks<'a> {
     pub id: Option<Uuid>,
     /// What it came as, if it was a `CloudEvent`.
     pub event: Option<&'a Attributes>,
+    /// The trace that it belongs to.
+    pub trace: Option<&'a Trace>,
 }
 
 /// A record that was handed over: what its receipt will say, but for its place.
@@ -290,7 +286,7 @@ mod tests {
 
     async fn enqueue_one(enqueue: &Enqueue) -> Result<Receipt, EnqueueError> {
         let (record_type, accepted) = record(&json!({ "id": "1" }));
-        enqueue.enqueue(&record_type, accepted, None).await
+        enqueue.enqueue(&record_type, accepted, Marks::default()).await
     }
 
     fn record(payload: &serde_json::Value) -> (RecordType, Accepted) {
@@ -325,7 +321,8 @@ mod tests {
             value: accepted.value.clone(),
             key: accepted.key.clone(),
         };
-        enqueue.enqueue(record_type, accepted, Some(caller)).now_or_never()
+        let marks = Marks { producer: Some(caller), ..Marks::default() };
+        enqueue.enqueue(record_type, accepted, marks).now_or_never()
     }
 
     #[tokio::test]

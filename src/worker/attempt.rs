@@ -9,12 +9,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use tracing::{Instrument as _, Span};
 
 use super::Runnable;
 use crate::domain::catalog::Refusal;
 use crate::domain::fault::Fault;
 use crate::domain::handler::{AttemptEnd, Failure, Job, Outcome};
 use crate::domain::record::Record;
+use crate::domain::trace::Trace;
 
 /// How many faults of a payload go into the error of a dead letter.
 const FAULTS_SHOWN_MAX: usize = 10;
@@ -32,6 +34,21 @@ pub(super) struct Terms<'a> {
 
 /// Runs one attempt. It always comes to an end, whatever the record holds.
 pub(super) async fn run(runnable: &Runnable, record: Arc<Record>, terms: Terms<'_>) -> Outcome {
+    match span_of(runnable, &record) {
+        None => run_bare(runnable, record, terms).await,
+        // Apart, since it makes every attempt larger.
+        Some(span) => Box::pin(run_bare(runnable, record, terms)).instrument(span).await,
+    }
+}
+
+/// What names the trace of a record in all that is said while it runs.
+pub(super) fn span_of(runnable: &Runnable, record: &Record) -> Option<Span> {
+    let trace = Trace::of(&record.headers)?;
+    let (job_type, trace_id) = (&*runnable.name, trace.id());
+    Some(tracing::info_span!("job", job.id = %record.message_id(), job_type, trace_id))
+}
+
+async fn run_bare(runnable: &Runnable, record: Arc<Record>, terms: Terms<'_>) -> Outcome {
     let attempt = async {
         let job = match job_of(runnable, record, terms) {
             Ok(job) => job,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::Runnable;
 use super::attempt::{self, Terms};
@@ -116,7 +117,10 @@ impl Runner {
         let run = async {
             match &*jobs {
                 [] => Vec::new(),
-                [job] => vec![runnable.handler.run(job).await],
+                [job] => vec![match attempt::span_of(runnable, &job.record) {
+                    None => runnable.handler.run(job).await,
+                    Some(span) => runnable.handler.run(job).instrument(span).await,
+                }],
                 jobs => runnable.handler.run_merged(jobs).await,
             }
         };

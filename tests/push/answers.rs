@@ -119,6 +119,7 @@ async fn each_answer_has_its_outcome() {
     assert!(waited("running") >= Duration::from_secs(1), "a job that still runs is left alone");
 
     a_job_is_told_by_its_headers(&receiver, &jobgate).await;
+    a_trace_goes_from_the_request_to_the_receiver(&receiver, &jobgate).await;
     only_what_fails_among_successes_is_a_dead_letter(&receiver, &jobgate).await;
 }
 
@@ -162,6 +163,20 @@ async fn a_job_is_told_by_its_headers(receiver: &Receiver, jobgate: &Jobgate) {
     assert!((now_s() - timestamp).abs() < 300, "the time of the attempt");
     assert!(request.header("webhook-signature").starts_with("v1,"));
     assert!(receiver.on("/ok")[0].headers.get("webhook-signature").is_none(), "without a secret");
+}
+
+async fn a_trace_goes_from_the_request_to_the_receiver(receiver: &Receiver, jobgate: &Jobgate) {
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let request = jobgate.client().post(jobgate.url("/jobs/t.signed"));
+    let request = request.header("traceparent", trace).header("tracestate", "a=1,b=2");
+    let payload = serde_json::json!({ "account_id": "acme", "number": 7 });
+    let receipt = jobgate.send(request.json(&payload)).await.json();
+    let id = receipt["id"].as_str().expect("an id");
+    until_state(jobgate, id, "succeeded").await;
+    let requests = receiver.of(id);
+    let [request] = &requests[..] else { panic!("one request: {requests:?}") };
+    assert_eq!(request.header("traceparent"), trace);
+    assert_eq!(request.header("tracestate"), "a=1,b=2");
 }
 
 /// A job that always fails is one among successes: it has its attempts and is a dead letter. When

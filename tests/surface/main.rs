@@ -23,6 +23,7 @@ mod openapi;
 mod quarantine;
 mod raw_produce;
 mod support;
+mod traces;
 mod trouble;
 mod waiting;
 mod wire;

@@ -70,8 +70,17 @@ pub struct RecordType {
     schema: PayloadSchema,
     rules: Vec<Rule>,
     reads: Option<Reads>,
-    constants: Vec<(String, String)>,
+    constants: Vec<Constant>,
     example: Value,
+}
+
+/// A string field that has one value.
+#[derive(Debug)]
+struct Constant {
+    field: String,
+    value: String,
+    /// Both as they stand in JSON.
+    member: String,
 }
 
 /// A payload that may go to Kafka, or to its handler.
@@ -90,7 +99,7 @@ struct Checked<'a> {
     /// With every constant.
     payload: Value,
     /// The constants that were absent.
-    absent: Vec<&'a (String, String)>,
+    absent: Vec<&'a Constant>,
     /// Whether the caller sent nothing else.
     is_empty: bool,
 }
@@ -110,6 +119,13 @@ pub enum Refusal {
 impl From<NotJson> for Refusal {
     fn from(NotJson { detail }: NotJson) -> Self {
         Self::NotJson { detail }
+    }
+}
+
+impl Constant {
+    fn new((field, value): (String, String)) -> Self {
+        let member = format!("{}:{}", Value::from(field.as_str()), Value::from(value.as_str()));
+        Self { field, value, member }
     }
 }
 
@@ -156,7 +172,7 @@ impl RecordType {
             schema,
             rules,
             reads,
-            constants,
+            constants: constants.into_iter().map(Constant::new).collect(),
             example,
         })
     }
@@ -211,10 +227,10 @@ impl RecordType {
         &self,
         members: &mut Map<String, Value>,
         faults: &mut Faults,
-    ) -> Vec<&(String, String)> {
+    ) -> Vec<&Constant> {
         let mut absent = Vec::new();
         for constant in &self.constants {
-            let (field, expected) = constant;
+            let Constant { field, value: expected, .. } = constant;
             match members.insert(field.clone(), Value::from(expected.as_str())) {
                 None => absent.push(constant),
                 Some(given) if given == *expected => {}
@@ -305,7 +321,7 @@ fn check_key_field(schema: &PayloadSchema, field: &str, form: KeyForm) -> Result
 
 /// The caller's bytes, with the absent constants right after the opening brace: numbers
 /// and spacing stay as they came.
-fn spliced(body: &[u8], absent: &[&(String, String)], is_empty: bool) -> Vec<u8> {
+fn spliced(body: &[u8], absent: &[&Constant], is_empty: bool) -> Vec<u8> {
     // An object was read from these bytes, so its brace comes right after the space.
     let brace = body.iter().position(|byte| *byte == b'{');
     let Some((head, tail)) =
@@ -313,12 +329,15 @@ fn spliced(body: &[u8], absent: &[&(String, String)], is_empty: bool) -> Vec<u8>
     else {
         return body.to_vec();
     };
-    let fields: Vec<String> = absent
-        .iter()
-        .map(|(field, value)| {
-            format!("{}:{}", Value::from(field.as_str()), Value::from(value.as_str()))
-        })
-        .collect();
-    let comma: &[u8] = if is_empty { b"" } else { b"," };
-    [head, fields.join(",").as_bytes(), comma, tail].concat()
+    let added = absent.iter().map(|constant| constant.member.len() + 1).sum::<usize>();
+    let mut value = Vec::with_capacity(body.len() + added);
+    value.extend_from_slice(head);
+    for (at, constant) in absent.iter().enumerate() {
+        value.extend_from_slice(constant.member.as_bytes());
+        if !is_empty || at + 1 < absent.len() {
+            value.push(b',');
+        }
+    }
+    value.extend_from_slice(tail);
+    value
 }

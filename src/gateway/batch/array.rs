@@ -139,7 +139,7 @@ async fn run(plan: &Plan, items: Vec<Item>, allowance: &mut Allowance) -> (Vec<I
         let handed_over = loop {
             match batch.room(bytes) {
                 Ok(Some(room)) => {
-                    let marks = (checked.id, checked.event.as_ref());
+                    let marks = checked.marks.of();
                     break batch.hand_over(index, checked.accepted, marks, room);
                 }
                 Err(error) => break Err(error),

@@ -31,7 +31,8 @@ use crate::domain::catalog::{Accepted, RecordKind, RecordType};
 use crate::domain::cloud_event::{self, Attributes};
 use crate::domain::fair_share::FairShares;
 use crate::domain::id;
-use crate::operations::{Batch, Enqueue};
+use crate::domain::trace::Trace;
+use crate::operations::{Batch, Enqueue, Marks};
 
 use allowance::{ANSWER_BYTES_MAX, Allowance};
 use ask::AnswerForm;
@@ -64,6 +65,8 @@ struct Plan {
     bucket: Option<Bucket>,
     /// What the ids follow from, where the caller wants that.
     key: Option<Box<str>>,
+    /// That of the request.
+    trace: Option<Trace>,
     /// Each item is a `CloudEvent` in its envelope.
     is_enveloped: bool,
     /// Only what is not accepted is answered.
@@ -73,15 +76,28 @@ struct Plan {
 /// An item that may be handed over.
 struct Checked {
     accepted: Accepted,
+    marks: ItemMarks,
+}
+
+/// What an item bears of its own.
+struct ItemMarks {
     id: Option<Uuid>,
     event: Option<Attributes>,
+    trace: Option<Trace>,
+}
+
+impl ItemMarks {
+    fn of(&self) -> Marks<'_> {
+        let Self { id, event, trace } = self;
+        Marks { producer: None, id: *id, event: event.as_ref(), trace: trace.as_ref() }
+    }
 }
 
 /// Answers a batch of this type.
 pub(super) async fn answer(
     services: &Services,
     record_type: &Arc<RecordType>,
-    producer: Option<&str>,
+    marks: Marks<'_>,
     request: Request,
 ) -> Result<Response, Problem> {
     let asked = match Asked::read(record_type, &request) {
@@ -95,9 +111,10 @@ pub(super) async fn answer(
     let plan = Plan {
         enqueue: services.enqueue.clone(),
         record_type: Arc::clone(record_type),
-        producer: producer.map(Into::into),
+        producer: marks.producer.map(Into::into),
         bucket: request.extensions().get::<Bucket>().cloned(),
         key,
+        trace: marks.trace.cloned(),
         is_enveloped: form == Form::Events,
         is_minimal,
     };
@@ -204,7 +221,10 @@ impl Plan {
         }
         if self.is_enveloped {
             let (accepted, event) = cloud_event::accept(&self.record_type, text)?;
-            return Ok(Checked { accepted, id: Some(event.message_id()), event: Some(event) });
+            // One request brings events of many traces.
+            let trace = event.trace().or_else(|| self.trace.clone());
+            let marks = ItemMarks { id: Some(event.message_id()), event: Some(event), trace };
+            return Ok(Checked { accepted, marks });
         }
         let accepted = self.record_type.accept(text)?;
         let id = self.key.as_deref().map(|key| {
@@ -216,7 +236,8 @@ impl Plan {
             let caller = self.producer.as_deref().unwrap_or_default();
             id::of_item(caller, &path, key, index, &accepted.payload.to_string())
         });
-        Ok(Checked { accepted, id, event: None })
+        let marks = ItemMarks { id, event: None, trace: self.trace.clone() };
+        Ok(Checked { accepted, marks })
     }
 }
 

@@ -277,7 +277,7 @@ impl Stream {
                 return;
             }
             Ok(Some(room)) => {
-                let marks = (checked.id, checked.event.as_ref());
+                let marks = checked.marks.of();
                 self.batch.hand_over(index, checked.accepted, marks, room)
             }
             Err(error) => Err(error),

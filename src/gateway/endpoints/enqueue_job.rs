@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
-use axum::response::{IntoResponse as _, Response};
-use axum::{Extension, Json};
+use axum::http::StatusCode;
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -16,12 +15,13 @@ use super::super::Services;
 use super::super::body::JsonBody;
 use super::super::problem::Problem;
 use super::get_job_status::JobStatusBody;
+use super::head::Head;
 use super::keyed::{self, KeyHeader};
 use super::later::{LaterQuery, ScheduledReceiptBody};
 use super::prefer::{self, PreferHeader};
-use super::produce::{ReceiptBody, unknown_type, when};
-use crate::auth::Caller;
+use super::produce::{self, ReceiptBody, unknown_type};
 use crate::domain::catalog::{Accepted, RecordType};
+use crate::domain::trace::Trace;
 use crate::operations::{KeyedRequest, Marks, Said, Undone, When};
 
 /// What a job that was accepted is answered with.
@@ -79,57 +79,61 @@ pub(in super::super) struct WaitedBody {
 )]
 pub(in super::super) async fn enqueue_job(
     State(services): State<Services>,
-    caller: Option<Extension<Caller>>,
     Path(name): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
+    mut head: Head,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
     let record_type = services.catalog.job(&name).ok_or_else(|| unknown_type(&name))?;
-    let when = when(&uri, &headers)?;
-    let key = keyed::key(&headers)?;
+    let when = head.when()?;
+    let key = head.key()?;
     let mut accepted = record_type.accept(&body)?;
-    let caller = caller.as_deref();
     if let Some(key) = key {
-        let request = keyed::request(key, caller, &record_type.name, (&uri, &body));
+        let caller = head.caller.as_ref();
+        let request = keyed::request(key, caller, &record_type.name, (head.query(), &body));
         // Read, it may be many times as large as its text: not while the database is waited for.
         accepted.payload = Value::Null;
-        let job = Job { record_type: Arc::clone(record_type), accepted, when, body };
+        let trace = head.trace;
+        let job = Job { record_type: Arc::clone(record_type), accepted, when, trace, body };
         // Boxed, as what is rare is below: a job without options does not carry it along.
         let said = Box::pin(once(&services, request, job)).await?;
-        return Ok(match prefer::wait(&headers) {
+        return Ok(match head.wait {
             None => keyed::answer(said),
             Some(wait) => Box::pin(waited(&services, record_type, said, wait)).await,
         });
     }
-    let producer = caller.map(|caller| caller.name.as_str());
-    let (location, receipt) = match when {
+    let receipt = match when {
         None => {
             drop(body);
-            let receipt = services.enqueue.enqueue(record_type, accepted, producer).await?;
-            let receipt = ReceiptBody::from(receipt);
-            (receipt.status_url.clone(), EnqueuedBody::Sent(receipt))
+            let receipt = services.enqueue.enqueue(record_type, accepted, head.marks()).await?;
+            EnqueuedBody::Sent(receipt.into())
         }
         Some(when) => {
             accepted.payload = Value::Null;
-            let receipt = services.schedule.accept(record_type, accepted, when, producer).await?;
+            let accept = services.schedule.accept(record_type, accepted, when, head.marks());
+            let receipt = Box::pin(accept).await?;
             drop(body);
-            let receipt = ScheduledReceiptBody::from(receipt);
-            (receipt.status_url.clone(), EnqueuedBody::Scheduled(receipt))
+            EnqueuedBody::Scheduled(receipt.into())
         }
     };
-    let location = [(header::LOCATION, location)];
-    let Some(wait) = prefer::wait(&headers) else {
-        return Ok((StatusCode::ACCEPTED, location, Json(receipt)).into_response());
+    let Some(wait) = head.wait else {
+        return Ok(accepted_as(&receipt, &receipt));
     };
     let status = Box::pin(ended(&services, record_type, &receipt, wait)).await;
     let is_applied = status.is_some();
-    let body = Json(WaitedBody { receipt, status });
-    let mut response = (StatusCode::ACCEPTED, location, body).into_response();
+    let body = WaitedBody { receipt, status };
+    let mut response = accepted_as(&body.receipt, &body);
     if is_applied {
         prefer::applied(&mut response, wait);
     }
     Ok(response)
+}
+
+fn accepted_as(receipt: &EnqueuedBody, body: &impl Serialize) -> Response {
+    let status_url = match receipt {
+        EnqueuedBody::Sent(receipt) => &receipt.status_url,
+        EnqueuedBody::Scheduled(receipt) => &receipt.status_url,
+    };
+    produce::accepted(StatusCode::ACCEPTED, status_url, body)
 }
 
 /// What has become of a job when its end or the time comes. None where that cannot be waited for,
@@ -193,6 +197,7 @@ struct Job {
     record_type: Arc<RecordType>,
     accepted: Accepted,
     when: Option<When>,
+    trace: Option<Trace>,
     /// Its memory is counted for as long as the job waits for the database, whether or not its
     /// client does.
     body: Bytes,
@@ -202,15 +207,15 @@ struct Job {
 async fn once(services: &Services, request: KeyedRequest, job: Job) -> Result<Said, Problem> {
     let (use_cases, producer) = (services.clone(), request.caller.clone());
     let work = async move |id| {
-        let Job { record_type, accepted, when, body } = job;
+        let Job { record_type, accepted, when, trace, body } = job;
         let (record_type, producer) = (record_type.as_ref(), producer.as_deref());
+        let marks = Marks { producer, id: Some(id), event: None, trace: trace.as_ref() };
         let Some(when) = when else {
             drop(body);
-            let marks = Marks { producer, id: Some(id), event: None };
             let written = use_cases.enqueue.enqueue_patiently(record_type, accepted, marks);
             return keyed::sent(written.await, StatusCode::ACCEPTED);
         };
-        let delayed = use_cases.schedule.accept_as(id, record_type, accepted, when, producer).await;
+        let delayed = use_cases.schedule.accept(record_type, accepted, when, marks).await;
         let receipt = delayed.map_err(|error| Undone {
             may_be_done: error.may_be_accepted(),
             error: Box::new(Problem::of_keyed_delay(error)),

@@ -1,6 +1,6 @@
 //! Requests with an `Idempotency-Key`: read, done once, and answered as the first time.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::IntoParams;
@@ -55,13 +55,13 @@ pub(super) fn request(
     key: IdempotencyKey,
     caller: Option<&Caller>,
     type_name: &str,
-    (uri, body): (&Uri, &[u8]),
+    (query, body): (&str, &[u8]),
 ) -> KeyedRequest {
     KeyedRequest {
         caller: caller.map(|caller| caller.name.as_str().to_owned()),
         type_name: type_name.to_owned(),
         key,
-        fingerprint: fingerprint(uri.query().unwrap_or_default(), body),
+        fingerprint: fingerprint(query, body),
         id: None,
     }
 }

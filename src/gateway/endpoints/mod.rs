@@ -15,6 +15,7 @@ pub(super) mod get_replay;
 pub(super) mod get_scheduled_job;
 pub(super) mod get_stats;
 pub(super) mod get_topics;
+mod head;
 pub(super) mod health;
 pub(super) mod list_audit;
 pub(super) mod list_dead_letters;

@@ -1,18 +1,21 @@
-//! What the producing endpoints share: receipts, and the options that a request may carry.
+//! What the producing endpoints share: receipts, how they are answered, and what is refused.
 
-use axum::http::{HeaderMap, Uri};
+use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::super::cloud_events::is_binary;
 use super::super::problem::Problem;
-use super::later::LaterQuery;
 use crate::domain::catalog::RecordType;
 use crate::domain::clock::{parse_rfc3339, rfc3339};
 use crate::domain::fault::quoted;
 use crate::domain::receipt::Receipt;
-use crate::operations::{JobStatus, When};
+use crate::operations::JobStatus;
+
+/// Bytes of a receipt as JSON, at least of nearly all: its text then grows in one place.
+const RECEIPT_BYTES: usize = 512;
 
 /// Proof that the record is durable, and where it stands.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -59,31 +62,16 @@ impl ReceiptBody {
     }
 }
 
-/// When the job of a request is to run; none for at once. Options that this build does not know
-/// are refused: ignoring one would be a lie.
-pub(super) fn when(uri: &Uri, headers: &HeaderMap) -> Result<Option<When>, Problem> {
-    if is_binary(headers) {
-        return Err(Problem::bad_request(
-            "not-an-event",
-            "A job is no event, and takes no ce-* headers; send its payload without them",
-        ));
-    }
-    match uri.query() {
-        None | Some("") => Ok(None),
-        Some(_) => LaterQuery::read(uri).map(Some),
-    }
-}
-
-/// An event has happened: it takes no options. One that was to be delayed would be published now.
-pub(super) fn refuse_options(uri: &Uri) -> Result<(), Problem> {
-    if uri.query().is_some_and(|query| !query.is_empty()) {
-        return Err(Problem::bad_request(
-            "unknown-query-parameter",
-            "This path takes no query parameters: an event has happened, and cannot be put off \
-             with delay or run_at as a job can",
-        ));
-    }
-    Ok(())
+/// The answer that says a record or a job is durable, and where to ask what became of it.
+pub(super) fn accepted(status: StatusCode, status_url: &str, body: &impl Serialize) -> Response {
+    let mut text = Vec::with_capacity(RECEIPT_BYTES);
+    let location = HeaderValue::try_from(status_url);
+    let (Ok(()), Ok(location)) = (serde_json::to_writer(&mut text, body), location) else {
+        // Receipts are texts and numbers, and always serialise; types have names of plain ASCII.
+        return Problem::internal().into_response();
+    };
+    let json = HeaderValue::from_static("application/json");
+    (status, [(CONTENT_TYPE, json), (LOCATION, location)], text).into_response()
 }
 
 /// A batch takes no options in its query. Each of its items runs as soon as it can.

@@ -1,6 +1,5 @@
 //! `POST /events/{topic}/batch`: publish many events of one type.
 
-use axum::Extension;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 
@@ -8,8 +7,8 @@ use super::super::Services;
 use super::super::batch::{self, BatchBody, BatchHeaders, LineBody};
 use super::super::body;
 use super::super::problem::Problem;
+use super::head::Head;
 use super::produce::unknown_type;
-use crate::auth::Caller;
 
 /// Publish many events
 ///
@@ -45,14 +44,13 @@ use crate::auth::Caller;
 )]
 pub(in super::super) async fn publish_batch(
     State(services): State<Services>,
-    caller: Option<Extension<Caller>>,
     Path(name): Path<String>,
+    head: Head,
     request: Request,
 ) -> Result<Response, Problem> {
     let Some(record_type) = services.catalog.event(&name) else {
         body::discard(request).await;
         return Err(unknown_type(&name));
     };
-    let producer = caller.as_deref().map(|caller| caller.name.as_str());
-    batch::answer(&services, record_type, producer, request).await
+    batch::answer(&services, record_type, head.marks(), request).await
 }

@@ -3,21 +3,19 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
-use axum::response::{IntoResponse as _, Response};
-use axum::{Extension, Json};
+use axum::http::StatusCode;
+use axum::response::Response;
 use serde::Serialize;
-use utoipa::ToSchema;
-
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::super::Services;
 use super::super::batch::{self, BatchBody, LineBody};
 use super::super::cloud_events::{self, EventBody};
 use super::super::problem::Problem;
+use super::head::Head;
 use super::keyed::{self, KeyHeader};
-use super::produce::{ReceiptBody, refuse_options, unknown_type};
-use crate::auth::Caller;
+use super::produce::{self, ReceiptBody, unknown_type};
 use crate::domain::cloud_event::Attributes;
 use crate::operations::{KeyedRequest, Marks};
 
@@ -72,37 +70,36 @@ pub(in super::super) enum PublishedBody {
 )]
 pub(in super::super) async fn publish_event(
     State(services): State<Services>,
-    caller: Option<Extension<Caller>>,
     Path(name): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
+    mut head: Head,
     body: EventBody,
 ) -> Result<Response, Problem> {
     let record_type = services.catalog.event(&name).ok_or_else(|| unknown_type(&name))?;
-    let caller = caller.as_deref();
-    let producer = caller.map(|caller| caller.name.as_str());
     let (mut accepted, event, body) = match body {
         EventBody::Batch(request) => {
-            return batch::answer(&services, record_type, producer, request).await;
+            return batch::answer(&services, record_type, head.marks(), request).await;
         }
         EventBody::Payload(body) => {
-            refuse_options(&uri)?;
+            head.refuse_options()?;
             (record_type.accept(&body)?, None, body)
         }
         EventBody::Binary(draft, body) => {
-            refuse_options(&uri)?;
+            head.refuse_options()?;
             let (accepted, event) = cloud_events::accept(record_type, draft, &body)?;
             (accepted, Some(event), body)
         }
         EventBody::Structured(body) => {
-            refuse_options(&uri)?;
+            head.refuse_options()?;
             let (accepted, event) = cloud_events::accept_structured(record_type, &body)?;
             (accepted, Some(event), body)
         }
     };
+    // An event's own is where it began, the request's where it is now.
+    let trace = head.trace.take().or_else(|| event.as_ref().and_then(Attributes::trace));
     let event_id = event.as_ref().map(Attributes::message_id);
-    if let Some(key) = keyed::key(&headers)? {
-        let request = keyed::request(key, caller, &record_type.name, (&uri, &body));
+    if let Some(key) = head.key()? {
+        let caller = head.caller.as_ref();
+        let request = keyed::request(key, caller, &record_type.name, (head.query(), &body));
         let request = KeyedRequest { id: event_id, ..request };
         let (use_cases, producer) = (services.clone(), request.caller.clone());
         let record_type = Arc::clone(record_type);
@@ -112,7 +109,7 @@ pub(in super::super) async fn publish_event(
             drop(body);
             // The id of a CloudEvent follows from what it says of itself.
             let (producer, id) = (producer.as_deref(), Some(event_id.unwrap_or(id)));
-            let marks = Marks { producer, id, event: event.as_ref() };
+            let marks = Marks { producer, id, event: event.as_ref(), trace: trace.as_ref() };
             let written = use_cases.enqueue.enqueue_patiently(&record_type, accepted, marks);
             keyed::sent(written.await, StatusCode::CREATED)
         };
@@ -120,9 +117,9 @@ pub(in super::super) async fn publish_event(
         return Ok(keyed::answer(said));
     }
     drop(body);
-    let marks = Marks { producer, id: event_id, event: event.as_ref() };
-    let receipt = services.enqueue.enqueue_as(record_type, accepted, marks).await?;
+    let (event, trace) = (event.as_ref(), trace.as_ref());
+    let marks = Marks { id: event_id, event, trace, ..head.marks() };
+    let receipt = services.enqueue.enqueue(record_type, accepted, marks).await?;
     let receipt = ReceiptBody::from(receipt);
-    let location = [(header::LOCATION, receipt.status_url.clone())];
-    Ok((StatusCode::CREATED, location, Json(receipt)).into_response())
+    Ok(produce::accepted(StatusCode::CREATED, &receipt.status_url, &receipt))
 }

@@ -11,6 +11,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::enqueue::Marks;
 use super::insist::insist_until;
 use crate::domain::catalog::{Accepted, Catalog, RecordType};
 use crate::domain::clock::{SharedClock, millis};
@@ -113,32 +114,23 @@ impl Schedule {
         Self { catalog, store, ids, clock, producer_name: producer_name.into() }
     }
 
-    /// Accepts a job for later. A receipt means that the database has committed it.
+    /// Accepts a job for later. A receipt means that the database has committed it. Asked for
+    /// twice under one id, it is there once, for the time that was asked for first.
     pub async fn accept(
         &self,
         record_type: &RecordType,
         accepted: Accepted,
         when: When,
-        producer: Option<&str>,
-    ) -> Result<ScheduledReceipt, ScheduleError> {
-        let id = self.ids.next(self.clock.now_ms());
-        self.accept_as(id, record_type, accepted, when, producer).await
-    }
-
-    /// The same under this id. Asked for twice, it is there once, for the time that was asked for
-    /// first.
-    pub async fn accept_as(
-        &self,
-        id: Uuid,
-        record_type: &RecordType,
-        accepted: Accepted,
-        when: When,
-        producer: Option<&str>,
+        marks: Marks<'_>,
     ) -> Result<ScheduledReceipt, ScheduleError> {
         let now_ms = self.clock.now_ms();
         let due_ms = due_ms(when, now_ms)?;
-        let producer = producer.unwrap_or(&self.producer_name);
-        let record = ScheduledRecord::job(id, record_type, accepted, producer, now_ms, due_ms);
+        let id = marks.id.unwrap_or_else(|| self.ids.next(now_ms));
+        let producer = marks.producer.unwrap_or(&self.producer_name);
+        let mut record = ScheduledRecord::job(id, record_type, accepted, producer, now_ms, due_ms);
+        if let Some(trace) = marks.trace {
+            record.headers.push_trace(trace);
+        }
         match self.store.schedule(&record).await {
             Ok(true) => Ok(ScheduledReceipt { id, type_name: record.type_name, due_ms }),
             Ok(false) => {

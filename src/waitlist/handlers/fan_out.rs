@@ -11,8 +11,8 @@ use super::database_away;
 use crate::domain::catalog::Catalog;
 use crate::domain::clock::SharedClock;
 use crate::domain::handler::{Failure, Job, Outcome};
-use crate::domain::record::header;
 use crate::domain::scheduled::ScheduledRecord;
+use crate::domain::trace::Trace;
 use crate::store::Effect;
 use crate::waitlist::email::{Email, EmailKind};
 
@@ -83,10 +83,8 @@ impl FanOut {
         id: impl FnOnce(&str) -> Uuid,
     ) -> Result<(), Outcome> {
         let mut record = self.job(type_name, payload, id, self.now_ms())?;
-        for name in [header::TRACEPARENT, header::TRACESTATE] {
-            if let Some(value) = cause.record.headers.text(name) {
-                record.headers.push(name, value.as_bytes());
-            }
+        if let Some(trace) = Trace::of(&cause.record.headers) {
+            record.headers.push_trace(&trace);
         }
         effect.schedule(&record).await.map_err(database_away)?;
         Ok(())

@@ -15,7 +15,7 @@ use jobgate::domain::dispatch::PartitionId;
 use jobgate::domain::id::IdSource;
 use jobgate::domain::receipt::Receipt;
 use jobgate::kafka::{Admin, Groups, KafkaSettings, Producer};
-use jobgate::operations::{Enqueue, EnqueueError};
+use jobgate::operations::{Enqueue, EnqueueError, Marks};
 use jobgate::store::Database;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -157,7 +157,7 @@ impl Stage {
         let record_type = self.catalog.job(kind).expect("a type");
         let payload = serde_json::to_vec(task).expect("JSON");
         let accepted = record_type.accept(&payload).expect("a valid payload");
-        self.enqueue.enqueue(record_type, accepted, None).await
+        self.enqueue.enqueue(record_type, accepted, Marks::default()).await
     }
 
     /// Sends jobs: those of a key one after the other, keys side by side.
