@@ -3,6 +3,7 @@
 
 use std::io::Write as _;
 use std::process::Stdio;
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::header::AUTHORIZATION;
@@ -10,10 +11,10 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use axum::serve::ListenerExt as _;
 use axum::{Json, Router};
-use jobgate::auth::VerifyingKey;
+use jobgate::auth::Verifier;
+use jobgate::domain::clock::SystemClock;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Value, json};
-use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
@@ -56,7 +57,7 @@ struct Checks {
 impl Checks {
     fn new() -> Self {
         // It makes jobgate's cryptography that of jsonwebtoken: the same on both sides.
-        VerifyingKey::from_secret(SECRET.as_bytes()).expect("a secret");
+        drop(Verifier::new(Vec::new(), Arc::new(SystemClock)));
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_audience(&[AUDIENCE]);
         Self { key: DecodingKey::from_secret(SECRET.as_bytes()), validation }

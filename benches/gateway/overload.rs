@@ -20,7 +20,7 @@ const PEAK_MB_MAX: f64 = 256.0;
 
 /// A gateway as in production, under each number of connections in turn.
 pub(crate) async fn measure(scale: Scale) {
-    let (warm_up_s, seconds, rounds) = scale.pick((5, 8, 3), (1, 2, 1));
+    let (warm_up_s, seconds, rounds) = scale.pick((5, 8, 3), (1, 1, 1));
     let folder = tempfile::tempdir().expect("a directory");
     let kafka = kafka(folder.path()).await;
     let mut jobgate = Jobgate::start(Options {
