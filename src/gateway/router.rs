@@ -6,7 +6,8 @@ use axum::Router;
 use axum::body::{Bytes, HttpBody as _};
 use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
+use serde_json::Value;
 use utoipa::OpenApi as _;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
@@ -84,6 +85,12 @@ pub fn worker_router(readiness: Readiness, metrics: Metrics) -> Front {
     Front::open(router)
 }
 
+/// Serves a document. As text: read, it would be ten times as large.
+fn served(document: &Value) -> MethodRouter {
+    let text = Bytes::from(document.to_string());
+    get(async move || ([(CONTENT_TYPE, "application/json")], text))
+}
+
 /// The whole HTTP surface.
 ///
 /// Without a verifier it answers this machine alone. Each caller may send so many records a
@@ -93,20 +100,20 @@ pub fn router(
     verifier: Option<Arc<Verifier>>,
     rate: Option<RateLimit>,
 ) -> Front {
-    let document = openapi::document(&services.catalog);
-    let topics = Bytes::from(asyncapi::async_document(&services.catalog).to_string());
+    let operations = served(&openapi::document(&services.catalog));
+    let topics = served(&asyncapi::async_document(&services.catalog));
     let answers_this_machine_alone = verifier.is_none();
     let (limits, catalog) = (Limits::new(rate), Arc::clone(&services.catalog));
     let guard = verifier.map(|verifier| Guard { verifier, catalog, limits: limits.clone() });
     let (router, _) = routes(guard, limits).split();
-    let docs = SwaggerUi::new("/docs")
-        .external_url_unchecked("/openapi.json", document)
-        .config(Config::from("/openapi.json").try_it_out_enabled(true));
+    let docs =
+        SwaggerUi::new("/docs").config(Config::from("/openapi.json").try_it_out_enabled(true));
     let router = router
         .with_state(services)
         // The documents and the pages that show them need no token.
         .merge(docs)
-        .route("/asyncapi.json", get(async move || ([(CONTENT_TYPE, "application/json")], topics)))
+        .route("/openapi.json", operations)
+        .route("/asyncapi.json", topics)
         .fallback(async |request: Request| {
             let problem = Problem::not_found("no-such-path", "See /docs for the paths there are");
             unread(&request, problem)
