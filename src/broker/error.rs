@@ -147,6 +147,13 @@ pub enum BrokerError {
     },
 }
 
+impl BrokerError {
+    /// Whether a node ended since another process had one of its ports.
+    pub(super) fn is_of_a_taken_port(&self) -> bool {
+        matches!(self, Self::Died { log, .. } if log.contains("java.net.BindException"))
+    }
+}
+
 /// What is wrong with a jar.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum JarFault {

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::future::poll_fn;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -18,11 +18,15 @@ use tokio_util::sync::CancellationToken;
 use super::error::{BrokerError, IoContext};
 use super::launch::Launcher;
 use super::process::{Node, STOP_WAIT};
-use super::state::State;
+use super::state::{Ports, State};
 use super::{BrokerSettings, Progress, config, fetch, jars, java, lock};
 
 /// How long a start waits for the broker that ran here before: it has 15 s to stop before it is killed.
 const FORMER_WAIT: Duration = Duration::from_secs(30);
+
+/// How often a start is tried whose ports are taken between the moment they were found free and the
+/// moment Kafka asks for them: two in a row are hardly ever.
+const STARTS_MAX: usize = 4;
 
 /// A running Apache Kafka that belongs to this process.
 ///
@@ -71,21 +75,28 @@ impl LocalKafka {
         let waiting = || progress(Progress::WaitingForFormer);
         let lock = lock::take(&folder.join(".lock"), FORMER_WAIT, waiting).await?;
         let state = State::load_or_make(&folder, settings.nodes, &mut progress)?;
-        let nodes = state.ports.iter().zip(1..);
-        let nodes = nodes.map(|(ports, number)| {
-            Node::new(number, folder.join(format!("node-{number}")), *ports)
-        });
-        let nodes = nodes.collect();
-        let bootstrap_servers = state.bootstrap_servers();
-        let mut kafka = Self { launcher, nodes, state, bootstrap_servers, lock };
+        let mut kafka = Self {
+            launcher,
+            nodes: nodes(&folder, &state),
+            bootstrap_servers: state.bootstrap_servers(),
+            state,
+            lock,
+        };
 
         kafka.format(&mut progress).await?;
         progress(Progress::Starting);
         let began = Instant::now();
-        if let Err(error) = kafka.launch_all().await {
+        let mut starts = 1;
+        while let Err(error) = kafka.launch_all().await {
             // The first error is the one that explains; whoever had to be killed is gone all the same.
-            let _ = kafka.stop().await;
-            return Err(error);
+            let _ = kafka.stop_nodes(STOP_WAIT).await;
+            if !error.is_of_a_taken_port() || starts == STARTS_MAX {
+                return Err(error);
+            }
+            starts += 1;
+            kafka.state = State::load_or_make(&folder, settings.nodes, &mut progress)?;
+            kafka.nodes = nodes(&folder, &kafka.state);
+            kafka.bootstrap_servers = kafka.state.bootstrap_servers();
         }
         let address_file = folder.join("brokers");
         let line = format!("{}\n", kafka.bootstrap_servers);
@@ -114,6 +125,10 @@ impl LocalKafka {
     /// # Errors
     /// As for [`LocalKafka::stop`].
     pub async fn stop_within(mut self, limit: Duration) -> Result<(), BrokerError> {
+        self.stop_nodes(limit).await
+    }
+
+    async fn stop_nodes(&mut self, limit: Duration) -> Result<(), BrokerError> {
         let quorum = self.nodes.len() / 2 + 1;
         let quorum_lost = CancellationToken::new();
         // All are told first, and then waited for.
@@ -245,6 +260,13 @@ impl BrokerSettings {
     pub fn kafka_folder(&self) -> PathBuf {
         self.data_dir.join("kafka")
     }
+}
+
+fn nodes(folder: &Path, state: &State) -> Vec<Node> {
+    let node = |(ports, number): (&Ports, usize)| {
+        Node::new(number, folder.join(format!("node-{number}")), *ports)
+    };
+    state.ports.iter().zip(1..).map(node).collect()
 }
 
 fn find(nodes: &mut [Node], number: usize) -> Result<&mut Node, BrokerError> {

@@ -27,6 +27,19 @@ pub(super) const BATCHES_KIB_MAX: usize = 6 << 10;
 /// What a record needs beside its value: its key, its headers and its place in the queue.
 const RECORD_OVERHEAD_BYTES: usize = 512;
 
+/// A record that every in-sync replica has.
+pub struct Written {
+    sent: Sent,
+    place: Place,
+}
+
+impl Written {
+    /// Its receipt: of a batch of millions, made only where somebody reads it.
+    pub fn receipt(self, record_type: &RecordType) -> Receipt {
+        self.sent.receipt(record_type, self.place)
+    }
+}
+
 /// What became of a record, and which it was.
 type Settled = (u64, Result<Place, ProduceError>);
 
@@ -128,7 +141,8 @@ impl Batch {
         }
     }
 
-    /// Hands a record over, as marked but for who sends it. Its outcome comes under this index, unless it is refused at once.
+    /// Hands a record over, as marked but for who sends it. Its outcome comes under this index,
+    /// unless it is refused at once.
     pub fn hand_over(
         &mut self,
         index: u64,
@@ -154,7 +168,7 @@ impl Batch {
     }
 
     /// An outcome that is known now.
-    pub fn try_next(&mut self) -> Option<(u64, Result<Receipt, EnqueueError>)> {
+    pub fn try_next(&mut self) -> Option<(u64, Result<Written, EnqueueError>)> {
         while let Ok(settled) = self.told.try_recv() {
             if let Some(outcome) = self.settle(settled) {
                 return Some(outcome);
@@ -165,7 +179,7 @@ impl Batch {
 
     /// The next outcome that becomes known; none if nothing is on its way. May be dropped and
     /// called again.
-    pub async fn next(&mut self) -> Option<(u64, Result<Receipt, EnqueueError>)> {
+    pub async fn next(&mut self) -> Option<(u64, Result<Written, EnqueueError>)> {
         loop {
             if let Some(outcome) = self.try_next() {
                 return Some(outcome);
@@ -182,20 +196,20 @@ impl Batch {
     fn settle(
         &mut self,
         (number, outcome): Settled,
-    ) -> Option<(u64, Result<Receipt, EnqueueError>)> {
+    ) -> Option<(u64, Result<Written, EnqueueError>)> {
         // What was given up as late has its outcome already.
         let at = usize::try_from(number.checked_sub(self.first)?).ok()?;
         let flight = self.flights.get_mut(at)?.take()?;
         self.landed(&flight);
         let id = flight.sent.id;
         let outcome = match outcome {
-            Ok(place) => Ok(flight.sent.receipt(&self.record_type, place)),
+            Ok(place) => Ok(Written { sent: flight.sent, place }),
             Err(error) => Err(EnqueueError::from_produce(error, id)),
         };
         Some((flight.index, outcome))
     }
 
-    fn late(&mut self) -> Option<(u64, Result<Receipt, EnqueueError>)> {
+    fn late(&mut self) -> Option<(u64, Result<Written, EnqueueError>)> {
         if self.oldest()?.late_at > Instant::now() {
             return None;
         }

@@ -32,7 +32,7 @@ mod workers;
 
 pub use attempts::{AttemptLog, Noted, Remembered};
 pub use audit::{Audit, AuditPage, Deed};
-pub use batch::{Batch, Room};
+pub use batch::{Batch, Room, Written};
 pub use bury::Undertaker;
 pub use dead_letters::{DeadLetters, LetterDetail, LetterError, LetterPage};
 pub use edge::{Edge, EdgeError};

@@ -279,6 +279,32 @@ async fn a_jvm_that_dies_early_is_an_error_at_once() {
     until_nobody_in(folder.path()).await;
 }
 
+/// As when two start at once, and pick the same port.
+#[tokio::test]
+async fn a_port_that_is_taken_at_the_last_moment_is_replaced() {
+    let _turn = turn().await;
+    let folder = folder();
+    let state = folder.path().join("kafka").join("cluster");
+    let mut taken = None;
+    let mut moves = Vec::new();
+    let kafka = LocalKafka::start(BrokerSettings::new(folder.path()), |step| match step {
+        Progress::Starting => {
+            let text = fs::read_to_string(&state).expect("what is remembered");
+            let ports = text.lines().nth(1).expect("those of node 1");
+            let port: u16 = ports.split(' ').next().expect("a port").parse().expect("a number");
+            taken = Some(TcpListener::bind(("127.0.0.1", port)).expect("it is free"));
+        }
+        Progress::PortChanged { from, to, .. } => moves.push((from, to)),
+        _ => {}
+    });
+    let kafka = kafka.await.expect("Kafka starts");
+    let port = taken.expect("it was taken").local_addr().expect("an address").port();
+    let [(from, to)] = moves[..] else { unreachable!("it was to move once: {moves:?}") };
+    assert_eq!((from, kafka.bootstrap_servers()), (port, format!("127.0.0.1:{to}").as_str()));
+    create_topic(&kafka).await;
+    kafka.stop().await.expect("it stops");
+}
+
 #[tokio::test]
 async fn a_data_directory_in_use_is_refused() {
     let folder = folder();

@@ -18,6 +18,7 @@ use super::lines::{Line, Lines};
 use super::{Plan, Streams, too_long};
 use crate::domain::catalog::RecordType;
 use crate::domain::fault::Fault;
+use crate::operations::{EnqueueError, Written};
 
 /// Items of one array. Its answer is held whole, some 350 bytes for each.
 const ITEMS_MAX: usize = 10_000;
@@ -106,10 +107,16 @@ fn shown(plan: &Plan, mut items: Vec<ItemBody>, counts: Counts) -> BatchBody {
     BatchBody { items, counts }
 }
 
+fn settled(plan: &Plan, index: u64, outcome: Result<Written, EnqueueError>) -> ItemBody {
+    match outcome {
+        Ok(written) => ItemBody::written(index, plan, written),
+        Err(error) => ItemBody::refused(index, error.into()),
+    }
+}
+
 /// Hands over what is good, in order, and waits for every outcome.
 async fn run(plan: &Plan, items: Vec<Item>, allowance: &mut Allowance) -> (Vec<ItemBody>, Counts) {
     let answer_bytes = items.len() * ITEM_BYTES;
-    let accepted = plan.accepted();
     let mut batch = plan.batch();
     let mut done: Vec<ItemBody> = Vec::with_capacity(items.len());
     let mut fault_bytes = 0;
@@ -146,7 +153,7 @@ async fn run(plan: &Plan, items: Vec<Item>, allowance: &mut Allowance) -> (Vec<I
                 Ok(None) if batch.is_empty() => batch.room_again(bytes).await,
                 Ok(None) => {
                     if let Some((index, outcome)) = batch.next().await {
-                        done.push(ItemBody::settled(index, accepted, outcome));
+                        done.push(settled(plan, index, outcome));
                     }
                 }
             }
@@ -156,7 +163,7 @@ async fn run(plan: &Plan, items: Vec<Item>, allowance: &mut Allowance) -> (Vec<I
         }
     }
     while let Some((index, outcome)) = batch.next().await {
-        done.push(ItemBody::settled(index, accepted, outcome));
+        done.push(settled(plan, index, outcome));
     }
     done.sort_unstable_by_key(|item| item.index);
     let mut counts = Counts::default();

@@ -6,8 +6,8 @@ use utoipa::ToSchema;
 
 use super::super::endpoints::produce::ReceiptBody;
 use super::super::problem::Problem;
-use crate::domain::receipt::Receipt;
-use crate::operations::EnqueueError;
+use super::Plan;
+use crate::operations::Written;
 
 /// What became of one item: a receipt, or why there is none.
 #[derive(Debug, Serialize, ToSchema)]
@@ -95,20 +95,14 @@ pub(in super::super) struct Unlisted {
 }
 
 impl ItemBody {
-    /// An item that Kafka has, or has not.
-    pub(super) fn settled(
-        index: u64,
-        accepted: StatusCode,
-        outcome: Result<Receipt, EnqueueError>,
-    ) -> Self {
-        match outcome {
-            Ok(receipt) => Self {
-                index,
-                status: accepted.as_u16(),
-                receipt: Some(receipt.into()),
-                problem: None,
-            },
-            Err(error) => Self::refused(index, error.into()),
+    /// An item that Kafka has.
+    pub(super) fn written(index: u64, plan: &Plan, written: Written) -> Self {
+        let receipt = written.receipt(&plan.record_type);
+        Self {
+            index,
+            status: plan.accepted().as_u16(),
+            receipt: Some(receipt.into()),
+            problem: None,
         }
     }
 

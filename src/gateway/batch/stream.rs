@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
-use axum::http::StatusCode;
 use axum::http::header::EXPECT;
 use hyper::body::Frame;
 use tokio::time::{Instant, sleep_until};
@@ -26,7 +25,7 @@ use super::answers::Answers;
 use super::items::ItemBody;
 use super::lines::{Line, Lines};
 use super::{Checked, Plan, Streams, too_long};
-use crate::operations::Batch;
+use crate::operations::{Batch, EnqueueError, Written};
 
 /// How long a client may send nothing and read nothing, while jobgate waits for it. Whoever
 /// sends a line a minute keeps a stream; a client that is gone without a word does not.
@@ -48,7 +47,6 @@ pub(super) async fn begin(
     let (answers, answer) = Answers::new(plan.is_minimal, allowance);
     let stream = Stream {
         batch: plan.batch(),
-        accepted: plan.accepted(),
         plan,
         source: Source::new(body, coding),
         lines: Lines::default(),
@@ -103,7 +101,6 @@ impl HttpBody for Begun {
 struct Stream {
     plan: Plan,
     batch: Batch,
-    accepted: StatusCode,
     source: Source,
     lines: Lines,
     /// A line that is good, and has no room yet.
@@ -198,7 +195,7 @@ impl Stream {
             tokio::select! {
                 outcome = self.batch.next(), if !is_empty => {
                     if let Some((index, outcome)) = outcome {
-                        self.answers.tell(&ItemBody::settled(index, self.accepted, outcome));
+                        self.tell(index, outcome);
                     }
                 }
                 piece = self.source.next(), if wants_more => {
@@ -231,10 +228,19 @@ impl Stream {
         }
     }
 
+    fn tell(&mut self, index: u64, outcome: Result<Written, EnqueueError>) {
+        match outcome {
+            Ok(written) => {
+                self.answers.tell_written(|| ItemBody::written(index, &self.plan, written));
+            }
+            Err(error) => self.answers.tell(&ItemBody::refused(index, error.into())),
+        }
+    }
+
     /// Answers what has its outcome.
     fn settle(&mut self) {
         while let Some((index, outcome)) = self.batch.try_next() {
-            self.answers.tell(&ItemBody::settled(index, self.accepted, outcome));
+            self.tell(index, outcome);
         }
     }
 
