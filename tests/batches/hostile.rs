@@ -35,6 +35,32 @@ async fn whatever_many_send_at_once_and_leave_unread_memory_is_bounded() {
     streams_are_a_fair_share(&jobgate).await;
 }
 
+/// Until the process has dealt with what was sent to it, as far as it can: it hardly works any more.
+async fn worked_off(jobgate: &Jobgate) {
+    /// Looks, 25 ms apart, over which it rests.
+    const LOOKS: usize = 12;
+    /// Hundredths of a second that one at rest may use in that time.
+    const REST: u64 = 6;
+    let mut used = Vec::new();
+    until("it has dealt with what was sent", SOON, async || {
+        let now = cpu_ticks(jobgate);
+        used.push(now);
+        let then = used.iter().rev().nth(LOOKS)?;
+        (now - then <= REST).then_some(())
+    })
+    .await;
+}
+
+/// CPU that the process has used, in hundredths of a second (proc_pid_stat(5)).
+fn cpu_ticks(jobgate: &Jobgate) -> u64 {
+    let path = format!("/proc/{}/stat", jobgate.pid().as_raw_nonzero());
+    let stat = std::fs::read_to_string(path).expect("it runs");
+    // The name of the program may hold anything but ends with the last parenthesis.
+    let (_, fields) = stat.rsplit_once(')').expect("a name");
+    let fields = fields.split_whitespace().skip(11).take(2);
+    fields.map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
+}
+
 /// What the process grows by, while others are served, before this says that it is over.
 async fn grows<T>(jobgate: &Jobgate, what: &str, attack: impl Future<Output = T>) -> T {
     let rss = || super::long::memory_kib(jobgate, "VmRSS:");
@@ -163,7 +189,7 @@ async fn windows_of_zstd_have_a_bound_together(jobgate: &Jobgate) {
         for stream in &mut senders {
             stream.0.write_all(&chunk(b"x")).await.ok();
         }
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        worked_off(jobgate).await;
         senders
     })
     .await;
@@ -188,7 +214,7 @@ async fn bodies_that_do_not_end_have_a_bound_together(jobgate: &Jobgate) {
     let mut senders = grows(jobgate, "100 bodies of a MB without an end", async {
         let bodies = (0..100).map(|_| Hostile::send(jobgate, EVENT, &head, &body));
         let senders = join_all(bodies).await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        worked_off(jobgate).await;
         senders
     })
     .await;
@@ -212,7 +238,7 @@ async fn lines_that_do_not_end_have_a_bound_together(jobgate: &Jobgate) {
     let senders = grows(jobgate, "150 lines of a MB without an end", async {
         let streams = (0..150).map(|_| Hostile::send(jobgate, SIGNUPS, &head, &line));
         let senders = join_all(streams).await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        worked_off(jobgate).await;
         senders
     })
     .await;

@@ -1,28 +1,10 @@
 #!/bin/sh
 # Runs tests/waitlist/verify_webhooks.py: the published library of Standard Webhooks for receivers.
-#
-# Needs python3 and python3-venv. The first run installs standardwebhooks from PyPI into a virtual
-# environment in the user's cache (JOBGATE_TEST_CACHE, else $XDG_CACHE_HOME/jobgate, else
-# ~/.cache/jobgate); later runs need no network. Several may start at once: a lock makes one of
-# them install.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-cache=${JOBGATE_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/jobgate}
-# A change of the version makes another environment.
-venv=$cache/standardwebhooks-1.0.1
+# shellcheck source=tests/harness/venv.sh
+. "$here/../harness/venv.sh"
 
-if [ ! -e "$venv/complete" ]; then
-    mkdir -p "$cache"
-    (
-        flock 9
-        if [ ! -e "$venv/complete" ]; then
-            rm -rf "$venv"
-            python3 -m venv "$venv"
-            "$venv/bin/pip" install --quiet --disable-pip-version-check standardwebhooks==1.0.1
-            : >"$venv/complete"
-        fi
-    ) 9>"$venv.lock" >&2
-fi
-
+need_pypi standardwebhooks==1.0.1
 exec "$venv/bin/python" "$here/verify_webhooks.py"
