@@ -51,7 +51,7 @@ async fn worked_off(jobgate: &Jobgate) {
     .await;
 }
 
-/// CPU that the process has used, in hundredths of a second (proc_pid_stat(5)).
+/// CPU that the process has used, in hundredths of a second (`proc_pid_stat(5)`).
 fn cpu_ticks(jobgate: &Jobgate) -> u64 {
     let path = format!("/proc/{}/stat", jobgate.pid().as_raw_nonzero());
     let stat = std::fs::read_to_string(path).expect("it runs");

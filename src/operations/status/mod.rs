@@ -1,6 +1,9 @@
 //! What became of a job: from its group's commit, the dead letters, the schedule, the record
 //! itself and what the workers say of themselves. Nothing is written per job that is sent at once.
 
+mod job_status;
+mod search;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,39 +11,28 @@ use std::time::Duration;
 use thiserror::Error;
 use uuid::Uuid;
 
+pub(super) use self::job_status::JobEnd;
+pub use self::job_status::JobStatus;
+use self::job_status::{describe, with_attempt};
+pub use self::search::SEARCH_RECORDS_MAX;
 use super::dead_letters::{DeadLetters, LetterError};
 use super::workers::Workers;
 use crate::domain::catalog::{Catalog, RecordType};
-use crate::domain::clock::{SharedClock, millis, parse_rfc3339};
+use crate::domain::clock::SharedClock;
 use crate::domain::dispatch::PartitionId;
-use crate::domain::id::time_of;
 use crate::domain::offset_map::DoneRanges;
 use crate::domain::receipt::Place;
 use crate::domain::record::{Record, header};
 use crate::domain::scheduled::Stage;
-use crate::domain::snapshot::{LastError, Now, WorkerSnapshot};
+use crate::domain::snapshot::{Now, WorkerSnapshot};
 use crate::domain::status::{
     Above, Evidence, JobState, OffsetReset, is_reset_over, last_way_back_ms,
 };
-use crate::kafka::{Groups, KafkaFault, Reader, Searched, Span, Step};
+use crate::kafka::{Groups, KafkaFault, Reader};
 use crate::store::{IndexedLetter, Resolution, ScheduledRow, Store, StoreError};
 
 /// How long an answer may take in all, the search for an id included.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// How many records of each partition are read in search of an id: those of a minute at 160 a
-/// second.
-pub const SEARCH_RECORDS_MAX: usize = 10_000;
-/// How long they are read.
-const SEARCH_TIME: Duration = Duration::from_secs(2);
-/// A record may bear a time that is a little before that of its id, made by another clock.
-const SEARCH_BEFORE_MS: i64 = 1_000;
-/// Behind a record that is this much younger than the id, the id is not to be expected: twice as
-/// long as the producer tries, and this at the least.
-const SEARCH_BEHIND_MS: i64 = 60_000;
-/// What a record may need beside the time that the producer tries: until it is handed over, and
-/// until it can be read.
-const SETTLED_WITHIN: Duration = Duration::from_secs(1);
-
 /// How many retries of a record are followed, each a record of its own: more than any retry
 /// policy has attempts.
 const RETRIES_FOLLOWED_MAX: usize = 20;
@@ -85,41 +77,6 @@ pub enum StatusError {
     Store(#[from] StoreError),
 }
 
-/// What became of a job.
-#[derive(Debug, Clone)]
-pub struct JobStatus {
-    /// Its id; none where retention has taken the record and no letter tells.
-    pub id: Option<Uuid>,
-    /// Its type.
-    pub type_name: String,
-    /// The topic of its type.
-    pub topic: String,
-    /// Where it stands; none as long as it has no record.
-    pub place: Option<Place>,
-    /// Whose it is.
-    pub group: String,
-    /// Who sent it; none where the record is gone or says nothing.
-    pub producer: Option<String>,
-    /// Its key, where that is known and text.
-    pub key: Option<String>,
-    /// What became of it.
-    pub state: JobState,
-    /// Attempts that were made, the one that runs included, where that is known.
-    pub attempts: Option<i64>,
-    /// When the attempt that runs began, milliseconds since the epoch.
-    pub started_at_ms: Option<i64>,
-    /// When the next attempt is due, milliseconds since the epoch.
-    pub next_attempt_at_ms: Option<i64>,
-    /// Why the last attempt failed, where another one is to come.
-    pub last_error: Option<LastError>,
-    /// Milliseconds since the epoch: the record's timestamp.
-    pub produced_at_ms: Option<i64>,
-    /// When it is due or was, if it was put off: milliseconds since the epoch.
-    pub scheduled_for_ms: Option<i64>,
-    /// Its dead letter, and what was done with that.
-    pub letter: Option<(IndexedLetter, Option<Resolution>)>,
-}
-
 /// A record that its group's commit has passed, or calls done.
 #[derive(Debug)]
 pub(super) struct PassedRecord {
@@ -127,46 +84,6 @@ pub(super) struct PassedRecord {
     pub(super) offset: i64,
     /// Whether the commit itself is behind it.
     pub(super) is_below: bool,
-}
-
-/// How a job has ended.
-#[derive(Debug)]
-pub(super) struct JobEnd {
-    state: JobState,
-    letter: Option<(IndexedLetter, Option<Resolution>)>,
-}
-
-impl JobStatus {
-    /// The status of a job whose record has just been acknowledged.
-    pub fn queued(
-        record_type: &RecordType,
-        id: Uuid,
-        (partition, offset): (i32, i64),
-        key: String,
-        produced_at_ms: Option<i64>,
-    ) -> Self {
-        let topic: Arc<str> = record_type.topic.name.as_str().into();
-        let place = Place { topic, partition, offset };
-        let status = describe(record_type, place, JobState::Queued, None, None);
-        Self { id: Some(id), key: Some(key), produced_at_ms, ..status }
-    }
-
-    /// Whether nothing more becomes of it by itself.
-    pub(super) fn is_over(&self) -> bool {
-        self.state.is_over()
-    }
-
-    /// The same job at its end.
-    pub(super) fn ended(self, JobEnd { state, letter }: JobEnd) -> Self {
-        let attempts = letter.as_ref().map(|(letter, _)| letter.attempts);
-        Self { state, attempts, letter, ..self.without_attempt() }
-    }
-
-    /// The same job, with nothing said of an attempt.
-    fn without_attempt(self) -> Self {
-        let (started_at_ms, next_attempt_at_ms) = (None, None);
-        Self { attempts: None, started_at_ms, next_attempt_at_ms, last_error: None, ..self }
-    }
 }
 
 /// Tells what became of jobs. Cheap to clone.
@@ -197,23 +114,6 @@ impl Statuses {
         gives_up_after: Duration,
     ) -> Self {
         Self { catalog, store, reader, groups, letters, workers, clock, gives_up_after }
-    }
-
-    /// What is to be said of an id that no record has: it may come yet, while the producer tries.
-    pub fn not_there(&self, id: Uuid) -> StatusError {
-        let Some(time_ms) = time_of(id) else { return StatusError::UnknownId(id) };
-        if self.gives_up_after == Duration::MAX {
-            return StatusError::NotYet(id, None);
-        }
-        let within = self.gives_up_after.saturating_add(SETTLED_WITHIN);
-        let until_ms = time_ms.saturating_add(millis(within));
-        let now_ms = self.clock.now_ms();
-        // An id of the future is nobody's.
-        if (time_ms - SEARCH_BEHIND_MS..until_ms).contains(&now_ms) {
-            StatusError::NotYet(id, Some(until_ms))
-        } else {
-            StatusError::UnknownId(id)
-        }
     }
 
     /// The type of a job.
@@ -506,76 +406,6 @@ impl Statuses {
         let resolution = self.store.resolution(&letter.place, letter.message_id).await?;
         Ok(Some((letter, resolution)))
     }
-
-    /// Looks for an id in every topic, from the time inside it on.
-    async fn search(&self, id: Uuid) -> Result<Record, StatusError> {
-        let time_ms = time_of(id).filter(|_| id.get_version_num() == 7);
-        let time_ms = time_ms.ok_or(StatusError::NoTime(id))?;
-        let behind_ms = millis(self.gives_up_after.saturating_mul(2)).max(SEARCH_BEHIND_MS);
-        if time_ms > self.clock.now_ms() + SEARCH_BEHIND_MS {
-            return Err(StatusError::UnknownId(id));
-        }
-        let topics: Vec<&str> = self.catalog.iter().map(|t| t.topic.name.as_str()).collect();
-        let partitions = self.reader.partitions(&topics).await?;
-        let since_ms = time_ms - SEARCH_BEFORE_MS;
-        let starts = self.reader.offsets_since(&partitions, since_ms).await?;
-        let starts: Vec<(PartitionId, i64)> =
-            starts.into_iter().filter_map(|(id, offset)| Some((id, offset?))).collect();
-        let ends = self.reader.bounds_of(starts.iter().map(|(id, _)| id.clone()).collect()).await?;
-        let spans: Vec<Span> = starts
-            .into_iter()
-            .filter_map(|(id, from)| {
-                let end = ends.get(&id)?.high;
-                Some((id, from, end))
-            })
-            .collect();
-        let look = move |record: &Record| {
-            if record.message_id() == id {
-                Step::Found
-            } else if record.timestamp_ms.is_some_and(|at| at.saturating_sub(time_ms) > behind_ms) {
-                Step::Enough
-            } else {
-                Step::Next
-            }
-        };
-        match self.reader.search(spans, SEARCH_RECORDS_MAX, SEARCH_TIME, look).await? {
-            Searched::Found(record) => Ok(*record),
-            Searched::Nothing => Err(self.not_there(id)),
-            Searched::Cut => Err(StatusError::SearchCut(id)),
-            Searched::TimedOut => Err(StatusError::TimedOut),
-        }
-    }
-}
-
-fn describe(
-    record_type: &RecordType,
-    place: Place,
-    state: JobState,
-    record: Option<&Record>,
-    letter: Option<(IndexedLetter, Option<Resolution>)>,
-) -> JobStatus {
-    let lettered = letter.as_ref().map(|(letter, _)| letter);
-    let key = record.and_then(|record| String::from_utf8(record.key.clone()?).ok());
-    JobStatus {
-        id: record.map(Record::message_id).or(lettered.map(|letter| letter.message_id)),
-        type_name: record_type.name.clone(),
-        topic: place.topic.to_string(),
-        place: Some(place),
-        group: record_type.group.clone(),
-        producer: None,
-        key: key.or_else(|| lettered.and_then(|letter| letter.original_key.clone())),
-        state,
-        attempts: lettered.map(|letter| letter.attempts),
-        started_at_ms: None,
-        next_attempt_at_ms: None,
-        last_error: None,
-        produced_at_ms: record
-            .and_then(|record| record.timestamp_ms)
-            .or_else(|| lettered.and_then(|letter| letter.original_time_ms)),
-        scheduled_for_ms: record
-            .and_then(|record| parse_rfc3339(record.headers.text(header::SCHEDULED_FOR)?)),
-        letter,
-    }
 }
 
 /// What the workers do with a record; after a rebalance two may name it, and the one that spoke
@@ -597,22 +427,4 @@ fn in_hand<'a>(
         })
         .max_by_key(|(seen_at_ms, _)| *seen_at_ms)
         .map(|(_, now)| now)
-}
-
-/// What a worker says of the job, where that is what the job's state is.
-fn with_attempt(status: JobStatus, now: Option<Now<'_>>) -> JobStatus {
-    match (status.state, now) {
-        (JobState::Running, Some(Now::Running(running))) => JobStatus {
-            attempts: Some(running.attempt.into()),
-            started_at_ms: Some(running.started_at_ms),
-            ..status
-        },
-        (JobState::Retrying, Some(Now::Retrying(retrying))) => JobStatus {
-            attempts: Some(retrying.attempts.into()),
-            next_attempt_at_ms: Some(retrying.next_attempt_at_ms),
-            last_error: Some(retrying.last_error.clone()),
-            ..status
-        },
-        _ => status,
-    }
 }
