@@ -107,11 +107,9 @@ impl Audit {
         after: Option<TimeCursor>,
         limit: u16,
     ) -> Result<AuditPage, StoreError> {
-        let mut items = self.store.audit(after, i64::from(limit) + 1).await?;
-        let has_more = items.len() > usize::from(limit);
-        items.truncate(usize::from(limit));
-        let next = items.last().filter(|_| has_more).map(AuditEntry::cursor);
-        Ok(AuditPage { items, next, total: self.store.count_audit().await? })
+        let page = self.store.audit(after, limit).await?;
+        let next = page.next(AuditEntry::cursor);
+        Ok(AuditPage { items: page.items, next, total: page.total })
     }
 }
 

@@ -112,19 +112,10 @@ impl DeadLetters {
         after: Option<Cursor>,
         limit: u16,
     ) -> Result<LetterPage, LetterError> {
-        let topic = self.topic();
-        let limit = usize::from(limit);
-        // One more than asked for tells whether there is a next page.
-        let probe = i64::try_from(limit).unwrap_or(i64::MAX - 1) + 1;
-        let ask = || async move {
-            let items = self.store.letters(topic, filter, after, probe).await?;
-            Ok((items, self.store.count_letters(topic, filter).await?))
-        };
-        let (mut items, total) = self.ask_index(ask).await?;
-        let has_more = items.len() > limit;
-        items.truncate(limit);
-        let next = if has_more { items.last().map(Cursor::after) } else { None };
-        Ok(LetterPage { items, next, total })
+        let page =
+            self.ask_index(|| self.store.letters(self.topic(), filter, after, limit)).await?;
+        let next = page.next(Cursor::after);
+        Ok(LetterPage { items: page.items, next, total: page.total })
     }
 
     /// The letter at this place, whole.

@@ -120,7 +120,7 @@ mod tests {
             tokio::time::advance(LOOK_EVERY).await;
             tokio::time::resume();
             self.reporter.report().await;
-            self.store.snapshots(0, None, 9).await.unwrap()[0].seen_at_ms
+            self.store.snapshots(0, None, 9).await.unwrap().items[0].seen_at_ms
         }
     }
 
@@ -155,12 +155,12 @@ mod tests {
         let (stop, store) = (CancellationToken::new(), worker.store);
         let tasks = tokio_util::task::TaskTracker::new();
         tasks.spawn(worker.reporter.run(stop.clone()));
-        while store.count_snapshots(0).await.unwrap() == 0 {
+        while store.snapshots(0, None, 9).await.unwrap().items.is_empty() {
             tokio::task::yield_now().await;
         }
         stop.cancel();
         tasks.close();
         tasks.wait().await;
-        assert_eq!(store.count_snapshots(0).await.unwrap(), 0);
+        assert_eq!(store.snapshots(0, None, 9).await.unwrap().items, []);
     }
 }

@@ -17,7 +17,7 @@ const ALIVE_WITHIN_MS: i64 = 10_000;
 /// How long one that has gone without a word is still listed: what it did last is a trace.
 pub(super) const LISTED_FOR: Duration = Duration::from_hours(1);
 /// Workers that are asked for one job or one lag: more than run.
-const WORKERS_MAX: i64 = 500;
+const WORKERS_MAX: u16 = 500;
 /// How long what was read may serve further questions: many ask about their jobs, and a
 /// worker writes half as often as this.
 const READ_EVERY: Duration = Duration::from_millis(500);
@@ -71,18 +71,16 @@ impl Workers {
         let now_ms = self.clock.now_ms();
         let listed_ms = i64::try_from(LISTED_FOR.as_millis()).unwrap_or(i64::MAX);
         let since_ms = now_ms.saturating_sub(listed_ms);
-        let mut rows = self.store.snapshots(since_ms, after, i64::from(limit) + 1).await?;
-        let has_more = rows.len() > usize::from(limit);
-        rows.truncate(usize::from(limit));
-        let next = rows.last().filter(|_| has_more).map(SnapshotRow::cursor);
-        let items = rows.into_iter().map(|row| {
+        let page = self.store.snapshots(since_ms, after, limit).await?;
+        let next = page.next(SnapshotRow::cursor);
+        let items = page.items.into_iter().map(|row| {
             // Its clock may be a little ahead of this one.
             let silent_ms = (now_ms - row.seen_at_ms).max(0);
             let is_alive = silent_ms <= ALIVE_WITHIN_MS;
             Ok(ListedWorker { snapshot: read(row)?, is_alive, silent_ms })
         });
         let items = items.collect::<Result<_, StoreError>>()?;
-        Ok(WorkerPage { items, next, total: self.store.count_snapshots(since_ms).await? })
+        Ok(WorkerPage { items, next, total: page.total })
     }
 
     /// What every worker does that is not gone, as of half a second ago at most beside what it
@@ -95,9 +93,9 @@ impl Workers {
             return Ok(Arc::clone(workers));
         }
         let since_ms = self.clock.now_ms() - ALIVE_WITHIN_MS;
-        let rows = self.store.snapshots(since_ms, None, WORKERS_MAX).await?;
+        let page = self.store.snapshots(since_ms, None, WORKERS_MAX).await?;
         let workers: Vec<WorkerSnapshot> =
-            rows.into_iter().map(read).collect::<Result<_, StoreError>>()?;
+            page.items.into_iter().map(read).collect::<Result<_, StoreError>>()?;
         let workers = Arc::new(workers);
         *fresh = Some((Instant::now(), Arc::clone(&workers)));
         Ok(workers)

@@ -7,6 +7,7 @@ use sqlx::Row as _;
 use sqlx::any::AnyRow;
 use uuid::Uuid;
 
+use super::page::{Page, probe};
 use super::{Store, StoreError};
 use crate::domain::receipt::Place;
 
@@ -328,15 +329,15 @@ impl Store {
         Ok(done.rows_affected())
     }
 
-    /// A page of letters, the newest first.
+    /// A page of the letters that the filter matches, the newest first.
     pub async fn letters(
         &self,
         dlq_topic: &str,
         filter: &LetterFilter,
         after: Option<Cursor>,
-        limit: i64,
-    ) -> Result<Vec<IndexedLetter>, StoreError> {
-        let sql = letters!(
+        limit: u16,
+    ) -> Result<Page<IndexedLetter>, StoreError> {
+        let select = letters!(
             whole!(),
             concat!(
                 filter!(),
@@ -348,25 +349,13 @@ impl Store {
              LIMIT $8"
             )
         );
-        let rows = filtered(sql, dlq_topic, filter)
+        let select = filtered(select, dlq_topic, filter)
             .bind(after.map(|cursor| cursor.failed_at_ms))
             .bind(after.map(|cursor| cursor.partition))
             .bind(after.map(|cursor| cursor.offset))
-            .bind(limit)
-            .fetch_all(&self.reader)
-            .await?;
-        rows.iter().map(letter).collect()
-    }
-
-    /// How many letters the filter matches.
-    pub async fn count_letters(
-        &self,
-        dlq_topic: &str,
-        filter: &LetterFilter,
-    ) -> Result<i64, StoreError> {
-        let sql = letters!("COUNT(*)", filter!());
-        let row = filtered(sql, dlq_topic, filter).fetch_one(&self.reader).await?;
-        Ok(row.try_get(0)?)
+            .bind(probe(limit));
+        let count = filtered(letters!("COUNT(*)", filter!()), dlq_topic, filter);
+        self.page(select, count, limit, letter).await
     }
 
     /// The letter at this place of the dead-letter topic.

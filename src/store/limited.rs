@@ -44,6 +44,12 @@ impl Pool {
         Ok(Transaction(OpenTransaction { inner, statement_max: STATEMENT_MAX }))
     }
 
+    /// A transaction that this statement begins.
+    pub(super) async fn begin_with(&self, statement: &'static str) -> Result<Transaction, Error> {
+        let inner = limited(STATEMENT_MAX, self.0.begin_with(statement)).await?;
+        Ok(Transaction(OpenTransaction { inner, statement_max: STATEMENT_MAX }))
+    }
+
     /// Closes every connection; those that do not answer are left to the end of the process.
     pub(super) async fn close(&self) {
         if tokio::time::timeout(CLOSE_MAX, self.0.close()).await.is_err() {
@@ -228,7 +234,7 @@ mod tests {
         let store = database.open().await.unwrap();
         // A transaction that is open when the server stops, and a free connection.
         let mut transaction = store.writer.begin().await.unwrap();
-        store.count_audit().await.unwrap();
+        store.audit(None, 1).await.unwrap();
         let rows =
             sqlx::query("SELECT pid FROM pg_stat_activity WHERE datname = current_database()")
                 .fetch_all(&store.reader)
@@ -240,7 +246,7 @@ mod tests {
         let stopped = Stopped::stop(pids);
         let asked = tokio::time::timeout(FOREVER, async {
             let within = sqlx::query("SELECT 1").execute(&mut *transaction);
-            tokio::join!(store.count_audit(), within)
+            tokio::join!(store.audit(None, 1), within)
         });
         let (free, within) = asked.await.expect("there is an answer");
         assert!(free.is_err() && within.is_err());

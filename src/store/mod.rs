@@ -20,6 +20,7 @@ mod leases;
 mod limited;
 mod offset_resets;
 mod on_postgres;
+mod page;
 mod pauses;
 mod quarantines;
 mod replays;
@@ -29,7 +30,7 @@ mod schedule;
 mod snapshots;
 mod waitlist;
 
-use limited::Pool;
+use limited::{Pool, Transaction};
 use thiserror::Error;
 
 pub use attempts::AttemptRow;
@@ -42,6 +43,7 @@ pub use dead_letters::{
 pub use effect::Effect;
 pub use idempotency::{AnsweredRequest, KeptAnswer, KeyScope, KeyTimes, Reservation, Reserved};
 pub use instance_counters::{InstanceRow, PAST};
+pub use page::Page;
 pub use quarantines::{Changed, HeldBy, ParkEnd, ParkedBy, QuarantineRow};
 pub use replays::{ReplayFailure, ReplayProgress, ReplayRow};
 pub use resolutions::{Claim, Resolution};
@@ -114,6 +116,15 @@ pub struct Store {
 }
 
 impl Store {
+    /// A transaction that reads: each of its statements sees the database as the first one did.
+    async fn moment(&self) -> Result<Transaction, sqlx::Error> {
+        if self.is_postgres {
+            self.reader.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await
+        } else {
+            self.reader.begin().await
+        }
+    }
+
     /// Closes every connection, within a few seconds; what is committed stays.
     pub async fn close(&self) {
         tokio::join!(self.reader.close(), self.writer.close());

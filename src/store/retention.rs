@@ -181,7 +181,7 @@ mod tests {
         assert!(!store.sweep_resolutions(YOUNG).await.unwrap());
         assert!(!store.sweep_offset_resets(YOUNG).await.unwrap());
         assert!(!store.sweep_claims(YOUNG).await.unwrap());
-        let left = store.audit(None, 9).await.unwrap();
+        let left = store.audit(None, 9).await.unwrap().items;
         assert_eq!(left.iter().map(|entry| entry.at_ms).collect::<Vec<_>>(), [YOUNG]);
         for (number, is_left) in [(1, false), (2, true)] {
             let id = Uuid::from_u128(number);

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
+use super::page::{Page, probe};
 use super::{Store, StoreError};
 
 /// What one worker wrote.
@@ -85,9 +86,9 @@ impl Store {
         &self,
         seen_since_ms: i64,
         after: Option<&WorkerCursor>,
-        limit: i64,
-    ) -> Result<Vec<SnapshotRow>, StoreError> {
-        let rows = sqlx::query(
+        limit: u16,
+    ) -> Result<Page<SnapshotRow>, StoreError> {
+        let select = sqlx::query(
             "SELECT instance, started_at_ms, seen_at_ms, snapshot FROM worker_snapshots
              WHERE seen_at_ms >= $1 AND (CAST($2 AS BIGINT) IS NULL
                  OR started_at_ms < $2 OR (started_at_ms = $2 AND instance < $3))
@@ -96,19 +97,10 @@ impl Store {
         .bind(seen_since_ms)
         .bind(after.map(|cursor| cursor.started_at_ms))
         .bind(after.map(|cursor| cursor.instance.clone()))
-        .bind(limit)
-        .fetch_all(&self.reader)
-        .await?;
-        rows.iter().map(read).collect()
-    }
-
-    /// How many workers were seen since this time.
-    pub async fn count_snapshots(&self, seen_since_ms: i64) -> Result<i64, StoreError> {
-        let row = sqlx::query("SELECT COUNT(*) FROM worker_snapshots WHERE seen_at_ms >= $1")
-            .bind(seen_since_ms)
-            .fetch_one(&self.reader)
-            .await?;
-        Ok(row.try_get(0)?)
+        .bind(probe(limit));
+        let count = sqlx::query("SELECT COUNT(*) FROM worker_snapshots WHERE seen_at_ms >= $1")
+            .bind(seen_since_ms);
+        self.page(select, count, limit, read).await
     }
 }
 
@@ -145,15 +137,16 @@ mod tests {
             store.put_snapshot(&row("a", 1, seen_at_ms)).await.unwrap();
         }
         store.put_snapshot(&row("b", 2, 5)).await.unwrap();
-        assert_eq!(store.snapshots(20, None, 9).await.unwrap(), [row("a", 1, 20)]);
-        assert_eq!(store.snapshots(21, None, 9).await.unwrap(), []);
-        assert_eq!(store.count_snapshots(5).await.unwrap(), 2);
+        let since = async |seen_ms| store.snapshots(seen_ms, None, 9).await.unwrap();
+        assert_eq!(since(20).await.items, [row("a", 1, 20)]);
+        assert_eq!(since(21).await.items, []);
+        assert_eq!(since(5).await.total, 2);
         store.remove_snapshot("a").await.unwrap();
-        assert_eq!(store.snapshots(0, None, 9).await.unwrap(), [row("b", 2, 5)]);
+        assert_eq!(since(0).await.items, [row("b", 2, 5)]);
         assert!(!store.sweep_snapshots(5).await.unwrap());
-        assert_eq!(store.count_snapshots(0).await.unwrap(), 1, "it was seen at that time");
+        assert_eq!(since(0).await.total, 1, "it was seen at that time");
         assert!(!store.sweep_snapshots(6).await.unwrap());
-        assert_eq!(store.count_snapshots(0).await.unwrap(), 0);
+        assert_eq!(since(0).await.total, 0);
     }
 
     async fn workers_are_listed_in_pages_while_rows_are_written(store: Store) {
@@ -164,15 +157,16 @@ mod tests {
         let (mut seen, mut cursor) = (Vec::new(), None);
         loop {
             let page = store.snapshots(0, cursor.as_ref(), 2).await.unwrap();
-            let Some(last) = page.last() else { break };
-            cursor = WorkerCursor::decode(&last.cursor().encode());
+            let next = page.next(SnapshotRow::cursor);
+            seen.extend(page.items.into_iter().map(|row| row.instance));
+            let Some(next) = next else { break };
+            cursor = WorkerCursor::decode(&next.encode());
             assert!(cursor.is_some());
             // Each writes again, and one more starts: no page is another one for it.
             for row in &rows {
                 store.put_snapshot(&SnapshotRow { seen_at_ms: 10, ..row.clone() }).await.unwrap();
             }
             store.put_snapshot(&row("f", 40, 9)).await.unwrap();
-            seen.extend(page.into_iter().map(|row| row.instance));
         }
         assert_eq!(seen, ["e", "d", "c", "b"]);
     }

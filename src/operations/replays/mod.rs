@@ -232,11 +232,9 @@ impl Replays {
         limit: u16,
     ) -> Result<ReplayPage, ReplayError> {
         let store = &self.parts.store;
-        let mut items = store.replays(after, i64::from(limit) + 1).await?;
-        let has_more = items.len() > usize::from(limit);
-        items.truncate(usize::from(limit));
-        let next = items.last().filter(|_| has_more).map(ReplayRow::cursor);
-        Ok(ReplayPage { items, next, total: store.count_replays().await? })
+        let page = store.replays(after, limit).await?;
+        let next = page.next(ReplayRow::cursor);
+        Ok(ReplayPage { items: page.items, next, total: page.total })
     }
 
     /// One replay.
@@ -257,11 +255,9 @@ impl Replays {
         if store.replay(id).await?.is_none() {
             return Err(ReplayError::Unknown(id));
         }
-        let mut items = store.replay_failures(id, after, i64::from(limit) + 1).await?;
-        let has_more = items.len() > usize::from(limit);
-        items.truncate(usize::from(limit));
-        let next = items.last().filter(|_| has_more).map(|last| (last.partition, last.offset));
-        Ok(FailurePage { items, next, total: store.count_replay_failures(id).await? })
+        let page = store.replay_failures(id, after, limit).await?;
+        let next = page.next(|last| (last.partition, last.offset));
+        Ok(FailurePage { items: page.items, next, total: page.total })
     }
 
     /// Stops a replay. What it has run stays done.

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::uuid;
 use crate::domain::replay::ReplaySpan;
 use crate::store::dead_letters::{partition, storable};
+use crate::store::page::{Page, probe};
 use crate::store::{Store, StoreError};
 
 /// A record of a replay that failed for good.
@@ -84,9 +85,9 @@ impl Store {
         &self,
         id: Uuid,
         after: Option<(i32, i64)>,
-        limit: i64,
-    ) -> Result<Vec<ReplayFailure>, StoreError> {
-        let rows = sqlx::query(
+        limit: u16,
+    ) -> Result<Page<ReplayFailure>, StoreError> {
+        let select = sqlx::query(
             "SELECT partition, record_offset, message_id, record_key, attempts, error_class,
                     error_message, failed_at_ms
              FROM replay_failures
@@ -97,19 +98,10 @@ impl Store {
         .bind(id.to_string())
         .bind(after.map(|(partition, _)| i64::from(partition)))
         .bind(after.map(|(_, offset)| offset))
-        .bind(limit)
-        .fetch_all(&self.reader)
-        .await?;
-        rows.iter().map(failure).collect()
-    }
-
-    /// How many records failed for good.
-    pub async fn count_replay_failures(&self, id: Uuid) -> Result<i64, StoreError> {
-        let row = sqlx::query("SELECT COUNT(*) FROM replay_failures WHERE replay_id = $1")
-            .bind(id.to_string())
-            .fetch_one(&self.reader)
-            .await?;
-        Ok(row.try_get(0)?)
+        .bind(probe(limit));
+        let count = sqlx::query("SELECT COUNT(*) FROM replay_failures WHERE replay_id = $1")
+            .bind(id.to_string());
+        self.page(select, count, limit, failure).await
     }
 }
 

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::cursor::TimeCursor;
 use super::dead_letters::partition;
+use super::page::{Page, probe};
 use super::{Store, StoreError};
 use crate::domain::replay::{Counts, Effects, ReplaySpan, ReplayState};
 
@@ -142,25 +143,17 @@ impl Store {
     pub async fn replays(
         &self,
         after: Option<TimeCursor>,
-        limit: i64,
-    ) -> Result<Vec<ReplayRow>, StoreError> {
-        let rows = sqlx::query(select_replays!(
+        limit: u16,
+    ) -> Result<Page<ReplayRow>, StoreError> {
+        let select = sqlx::query(select_replays!(
             "WHERE CAST($1 AS BIGINT) IS NULL OR created_at_ms < $1
                 OR (created_at_ms = $1 AND id < $2)
              ORDER BY created_at_ms DESC, id DESC LIMIT $3"
         ))
         .bind(after.map(|cursor| cursor.at_ms))
         .bind(after.map(|cursor| cursor.id.to_string()))
-        .bind(limit)
-        .fetch_all(&self.reader)
-        .await?;
-        rows.iter().map(replay).collect()
-    }
-
-    /// How many replays there are.
-    pub async fn count_replays(&self) -> Result<i64, StoreError> {
-        let row = sqlx::query("SELECT COUNT(*) FROM replays").fetch_one(&self.reader).await?;
-        Ok(row.try_get(0)?)
+        .bind(probe(limit));
+        self.page(select, sqlx::query("SELECT COUNT(*) FROM replays"), limit, replay).await
     }
 
     /// The replays that have not ended, the oldest first.
