@@ -12,7 +12,7 @@ pub(crate) mod process;
 use std::path::Path;
 use std::time::Duration;
 
-use jobgate::broker::{BrokerSettings, LocalKafka};
+use jobgate::broker::{BrokerSettings, Compiler, LocalKafka};
 use jobgate::store::{Database, Store};
 
 /// How long a whole benchmark may take before it is given up.
@@ -56,9 +56,10 @@ pub(crate) fn within_limit(work: impl Future<Output = ()>) {
         .expect("the benchmark ends within its limit");
 }
 
-/// One node of Kafka, with jobgate's own settings.
+/// One node of Kafka, with jobgate's own settings, whose JVM compiles as one in production does.
 pub(crate) async fn kafka(folder: &Path) -> LocalKafka {
-    LocalKafka::start(BrokerSettings::new(folder), |_| {}).await.expect("Kafka starts")
+    let settings = BrokerSettings { compiler: Compiler::Optimizing, ..BrokerSettings::new(folder) };
+    LocalKafka::start(settings, |_| {}).await.expect("Kafka starts")
 }
 
 /// A database of its own in this folder.

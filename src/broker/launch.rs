@@ -13,12 +13,14 @@ use tokio::process::Command;
 use super::fetch::Jars;
 use super::jars::digest_hex;
 use super::java::Java;
+use super::{BrokerSettings, Compiler};
 
 /// Chosen by measuring on two cores (seconds from start to serving): Kafka's own choice 3.1, these two 3.0,
 /// with the class data archive 1.5 (2.1 with the second compiler). A million records of 300 bytes went through
 /// at the same rate with them, for 14 s of CPU time in place of 22 s; the optimizing compiler pays off only
 /// in brokers that run for long.
-const QUICK_START: [&str; 2] = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
+const COLLECTOR: &str = "-XX:+UseSerialGC";
+const NO_SECOND_COMPILER: &str = "-XX:TieredStopAtLevel=1";
 
 /// Nothing in the machine's temporary folder, where a kill -9 would leave it. Of the JVM's own messages only
 /// errors: it warns about an archive that it cannot use, and then goes on without it.
@@ -33,12 +35,21 @@ const TOOL_HEAP: &str = "-Xmx256m";
 /// Where a node's JVM writes a new archive, in the node's folder.
 const FRESH_ARCHIVE: &str = "classes.jsa";
 
+/// How the JVM runs.
+fn flags(compiler: Compiler) -> &'static [&'static str] {
+    match compiler {
+        Compiler::Quick => &[COLLECTOR, NO_SECOND_COMPILER],
+        Compiler::Optimizing => &[COLLECTOR],
+    }
+}
+
 /// Knows how to run Kafka's classes.
 #[derive(Debug)]
 pub(super) struct Launcher {
     java: PathBuf,
     classpath: OsString,
     heap_mib: u32,
+    compiler: Compiler,
     /// The class data archive: the loaded classes in the JVM's own form, which halves the time to start.
     /// Its name changes with the JVM, the jars and the flags, because it is good for exactly these.
     archive: Option<PathBuf>,
@@ -49,17 +60,19 @@ impl Launcher {
     ///
     /// # Errors
     /// If a path cannot stand in a class path.
-    pub(super) fn new(java: Java, jars: &Jars, heap_mib: u32) -> io::Result<Self> {
+    pub(super) fn new(java: Java, jars: &Jars, settings: &BrokerSettings) -> io::Result<Self> {
+        let BrokerSettings { heap_mib, compiler, .. } = *settings;
         let classpath = env::join_paths(&jars.paths).map_err(io::Error::other)?;
         let made_for = format!(
-            "{}{}{}{QUICK_START:?}",
+            "{}{}{}{:?}",
             java.version_text,
             java.path.display(),
-            classpath.display()
+            classpath.display(),
+            flags(compiler)
         );
         let name: String = digest_hex(made_for.as_bytes()).chars().take(16).collect();
         let archive = jars.cache.as_ref().map(|cache| cache.join(format!("classes-{name}.jsa")));
-        Ok(Self { java: java.path, classpath, heap_mib, archive })
+        Ok(Self { java: java.path, classpath, heap_mib, compiler, archive })
     }
 
     /// The command line of a broker that runs in its node's folder. With `train` and no archive yet, the JVM
@@ -67,7 +80,9 @@ impl Launcher {
     pub(super) fn broker(&self, train: bool) -> Vec<OsString> {
         let mut line: Vec<OsString> = vec![self.java.clone().into()];
         line.push(format!("-Xmx{}m", self.heap_mib).into());
-        line.extend(QUICK_START.iter().chain(&TIDY).chain(&BROKER_ONLY).map(OsString::from));
+        line.extend(
+            flags(self.compiler).iter().chain(&TIDY).chain(&BROKER_ONLY).map(OsString::from),
+        );
         if let Some(flag) = self.use_archive() {
             line.push(flag);
         } else if train && self.archive.is_some() {
@@ -83,7 +98,7 @@ impl Launcher {
     /// One of Kafka's tools; the caller adds the arguments.
     pub(super) fn tool(&self, main_class: &str) -> Command {
         let mut command = Command::new(&self.java);
-        command.arg(TOOL_HEAP).args(QUICK_START).args(TIDY);
+        command.arg(TOOL_HEAP).args(flags(Compiler::Quick)).args(TIDY);
         command.args(self.use_archive()).arg("-cp").arg(&self.classpath).arg(main_class);
         command.kill_on_drop(true);
         command

@@ -70,7 +70,7 @@ impl LocalKafka {
             .context("find", &settings.data_dir)?;
         fs::create_dir_all(&folder).context("create", &folder)?;
         let launcher =
-            Launcher::new(java, &jars, settings.heap_mib).context("use the jars for", &folder)?;
+            Launcher::new(java, &jars, &settings).context("use the jars for", &folder)?;
 
         let waiting = || progress(Progress::WaitingForFormer);
         let lock = lock::take(&folder.join(".lock"), FORMER_WAIT, waiting).await?;

@@ -45,6 +45,18 @@ pub struct BrokerSettings {
     pub nodes: NodeCount,
     /// The largest heap of each node's JVM in MiB; the process takes about 100 MiB more.
     pub heap_mib: u32,
+    /// How each node's JVM compiles.
+    pub compiler: Compiler,
+}
+
+/// How a JVM compiles what it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compiler {
+    /// Quickly: a broker that is started often, and has little to do.
+    Quick,
+    /// As well as it can: a broker that runs for long, as those of production do. It starts half a second later
+    /// and takes a third less of the processor for a record once it is warm.
+    Optimizing,
 }
 
 impl BrokerSettings {
@@ -55,6 +67,7 @@ impl BrokerSettings {
             kafka_home: None,
             nodes: NodeCount::One,
             heap_mib: HEAP_MIB_DEFAULT,
+            compiler: Compiler::Quick,
         }
     }
 }

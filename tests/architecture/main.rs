@@ -92,6 +92,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tokio_rustls", &["gateway/door"]),
     ("rustix", &["broker", "app"]),
     ("tracing_subscriber", &["telemetry"]),
+    ("mimalloc", &["main"]),
     ("indicatif", &["demo"]),
     ("toml_edit", &["app/catalog_file", "app/issuers"]),
     ("anyhow", &["app"]),

@@ -49,7 +49,7 @@ impl Head {
     /// Looks at what was read; what is wrong in it is made unreadable.
     pub(super) fn look_at(&mut self, mut bytes: &mut [u8]) {
         while !self.is_over && !bytes.is_empty() {
-            let end = bytes.iter().position(|byte| *byte == b'\n');
+            let end = memchr::memchr(b'\n', bytes);
             let length = end.map_or(bytes.len(), |end| end + 1);
             let (line, rest) = bytes.split_at_mut(length);
             self.look_at_line(line, end.is_some());
@@ -60,10 +60,7 @@ impl Head {
     /// A line, or as much of it as is there.
     fn look_at_line(&mut self, part: &mut [u8], is_whole: bool) {
         let content = part.len() - usize::from(is_whole);
-        let known = self.line_bytes.min(NAME_BYTES_MAX);
-        for (place, byte) in self.line.iter_mut().skip(known).zip(part.iter().take(content)) {
-            *place = byte.to_ascii_lowercase();
-        }
+        self.remember(part.get(..content).unwrap_or_default());
         self.line_bytes += content;
         let before_end = match content.checked_sub(1).and_then(|at| part.get(at)) {
             Some(byte) => *byte,
@@ -83,6 +80,16 @@ impl Head {
         if is_faulty && let Some(byte) = part.last_mut() {
             *byte = REFUSED;
             self.is_over = true;
+        }
+    }
+
+    /// Keeps of the line what tells its name.
+    fn remember(&mut self, part: &[u8]) {
+        let room = self.line.get_mut(self.line_bytes..).unwrap_or_default();
+        let length = room.len().min(part.len());
+        if let (Some(room), Some(part)) = (room.get_mut(..length), part.get(..length)) {
+            room.copy_from_slice(part);
+            room.make_ascii_lowercase();
         }
     }
 
