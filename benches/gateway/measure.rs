@@ -22,8 +22,9 @@ const IDLE_MB_MAX: f64 = 40.0;
 
 /// How long each part takes.
 struct Spans {
-    /// Before anything is measured (Kafka's JVM has to warm up, above all), one measurement, and
-    /// how often it is made.
+    /// Before anything is measured: until Kafka's JVM has compiled what it runs.
+    warm_up_s: u64,
+    /// Before a comparison, one measurement of it, and how often that is made.
     load: (u64, u64, usize),
     /// From ready to idle.
     settle: Duration,
@@ -38,8 +39,8 @@ struct Memory {
 /// The whole benchmark.
 pub(crate) async fn all(scale: Scale) {
     let spans = scale.pick(
-        Spans { load: (5, 10, 3), settle: Duration::from_secs(5) },
-        Spans { load: (1, 1, 1), settle: Duration::from_secs(1) },
+        Spans { warm_up_s: 20, load: (5, 10, 3), settle: Duration::from_secs(5) },
+        Spans { warm_up_s: 1, load: (1, 1, 1), settle: Duration::from_secs(1) },
     );
     println!("## Gateway\n\n{}", machine::describe());
     let folder = tempfile::tempdir().expect("a directory");
@@ -77,6 +78,7 @@ async fn with_tokens(scale: Scale, spans: &Spans, kafka: &LocalKafka) {
     let token = tokens::token();
     let bare = bare::with_token(&bare, &token);
     let server = Server::of(&jobgate).with_token(&token);
+    server.plan(spans.warm_up_s).run().await;
     let [bare, own] = measure_all([&bare, &server], process_of(kafka), spans.load).await;
     bare_process.kill().await.expect("the bare handler ends");
     jobgate.terminate().await;
