@@ -23,6 +23,9 @@ const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
+/// Streams that come and go in one write: more than can be begun before they are taken back. One by
+/// one they would be requests like any others.
+const RESETS_AT_ONCE: u32 = 100;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn http2_serves_what_http1_does_and_cuts_off_floods() {
@@ -124,10 +127,14 @@ async fn floods_are_cut(jobgate: &Tls) {
         (
             "streams that are opened and taken back (rapid reset)",
             Box::new(move |turn| {
-                let stream = turn * 2 + 1;
-                let mut bytes = frame(HEADERS, END_STREAM | END_HEADERS, stream, &block);
-                bytes.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
-                bytes
+                let number = |nth: u32| (turn * RESETS_AT_ONCE + nth) * 2 + 1;
+                let reset = |nth: u32| {
+                    let stream = number(nth);
+                    let mut bytes = frame(HEADERS, END_STREAM | END_HEADERS, stream, &block);
+                    bytes.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+                    bytes
+                };
+                (0..RESETS_AT_ONCE).flat_map(reset).collect()
             }),
         ),
         (
