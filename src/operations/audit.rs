@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::domain::actor::Actor;
 use crate::domain::clock::SharedClock;
 use crate::domain::id::IdSource;
-use crate::store::{AuditEntry, Store, StoreError, TimeCursor};
+use crate::store::{AuditEntry, Page, Store, StoreError, TimeCursor};
 
 /// What somebody is about to do.
 #[derive(Debug)]
@@ -43,17 +43,6 @@ impl Deed {
         self.detail = detail;
         self
     }
-}
-
-/// A page of entries.
-#[derive(Debug)]
-pub struct AuditPage {
-    /// The newest first.
-    pub items: Vec<AuditEntry>,
-    /// Where the next page starts, if there is one.
-    pub next: Option<TimeCursor>,
-    /// How many there are in all.
-    pub total: i64,
 }
 
 /// Writes down and lists who did what. Cheap to clone.
@@ -106,10 +95,8 @@ impl Audit {
         &self,
         after: Option<TimeCursor>,
         limit: u16,
-    ) -> Result<AuditPage, StoreError> {
-        let page = self.store.audit(after, limit).await?;
-        let next = page.next(AuditEntry::cursor);
-        Ok(AuditPage { items: page.items, next, total: page.total })
+    ) -> Result<Page<AuditEntry, TimeCursor>, StoreError> {
+        self.store.audit(after, limit).await
     }
 }
 

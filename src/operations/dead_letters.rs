@@ -16,8 +16,8 @@ use crate::domain::dead_letter::DeadLetter;
 use crate::domain::receipt::Place;
 use crate::kafka::{Bounds, KafkaFault, Reader};
 use crate::store::{
-    Claim, Cursor, IndexProgress, IndexedLetter, LetterFilter, QuarantineRow, Resolution, Store,
-    StoreError,
+    Claim, Cursor, IndexProgress, IndexedLetter, LetterFilter, Page, QuarantineRow, Resolution,
+    Store, StoreError,
 };
 
 /// How long a list waits for the index to reach the end of the topic, so that a letter
@@ -57,17 +57,6 @@ pub enum LetterError {
     /// The database did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// A page of dead letters.
-#[derive(Debug)]
-pub struct LetterPage {
-    /// The letters, the newest first.
-    pub items: Vec<IndexedLetter>,
-    /// Where the next page starts, if there is one.
-    pub next: Option<Cursor>,
-    /// How many letters match in all.
-    pub total: i64,
 }
 
 /// A dead letter, whole.
@@ -111,11 +100,8 @@ impl DeadLetters {
         filter: &LetterFilter,
         after: Option<Cursor>,
         limit: u16,
-    ) -> Result<LetterPage, LetterError> {
-        let page =
-            self.ask_index(|| self.store.letters(self.topic(), filter, after, limit)).await?;
-        let next = page.next(Cursor::after);
-        Ok(LetterPage { items: page.items, next, total: page.total })
+    ) -> Result<Page<IndexedLetter, Cursor>, LetterError> {
+        self.ask_index(|| self.store.letters(self.topic(), filter, after, limit)).await
     }
 
     /// The letter at this place, whole.

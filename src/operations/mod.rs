@@ -31,21 +31,21 @@ mod waiting;
 mod workers;
 
 pub use attempts::{AttemptLog, Noted, Remembered};
-pub use audit::{Audit, AuditPage, Deed};
+pub use audit::{Audit, Deed};
 pub use batch::{Batch, Room, Written};
 pub use bury::Undertaker;
-pub use dead_letters::{DeadLetters, LetterDetail, LetterError, LetterPage};
+pub use dead_letters::{DeadLetters, LetterDetail, LetterError};
 pub use edge::{Edge, EdgeError};
 pub use enqueue::{Enqueue, EnqueueError, Marks};
 pub use idempotency::{Idempotency, KeyedError, KeyedRequest, Said, Undone};
 pub use index::Indexer;
 pub use lag::{GroupLag, Lag, LagError, PartitionLag, SampledLag, TopicLag};
 pub use pauses::{PauseWatch, PausedTypes, Pauses};
-pub use quarantines::{QuarantineDesk, QuarantineError, QuarantinePage, Quarantines};
+pub use quarantines::{QuarantineDesk, QuarantineError, Quarantines};
 pub use replay_letter::{ReplayLetter, ReplayLetterError, ReplayedLetter};
 pub use replays::{
-    FailurePage, OPEN_REPLAYS_MAX, REPLAY_LEASE_TERM, ReplayDesk, ReplayDetail, ReplayEnd,
-    ReplayError, ReplayPage, ReplayParts, ReplayPlan, ReplayRequest, Replays, TakenReplay,
+    OPEN_REPLAYS_MAX, REPLAY_LEASE_TERM, ReplayDesk, ReplayDetail, ReplayEnd, ReplayError,
+    ReplayParts, ReplayPlan, ReplayRequest, Replays, TakenReplay,
 };
 pub use reporter::Reporter;
 pub use reset_offsets::{ResetError, ResetOffsets, ResetPartition, ResetParts, ResetRequest};
@@ -55,4 +55,4 @@ pub use stats::{Instance, ProducerTotals, Report, Stats, StatsError, Totals};
 pub use status::{JobStatus, SEARCH_RECORDS_MAX, StatusError, Statuses};
 pub use topics::{PARTITIONS_MAX, TopicError, TopicView, Topics};
 pub use waiting::{Turn, WAIT_LONGEST, Waiting};
-pub use workers::{ListedWorker, WorkerPage, Workers};
+pub use workers::{ListedWorker, Workers};

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::domain::clock::SharedClock;
 use crate::domain::snapshot::{About, GroupSnapshot, PauseCause, PausedType, WorkerSnapshot};
-use crate::store::{SnapshotRow, Store, StoreError, WorkerCursor};
+use crate::store::{Page, SnapshotRow, Store, StoreError, WorkerCursor};
 
 /// A worker that has been silent for longer is gone: twice its sign of life.
 const ALIVE_WITHIN_MS: i64 = 10_000;
@@ -31,17 +31,6 @@ pub struct ListedWorker {
     pub is_alive: bool,
     /// How long ago it was, milliseconds.
     pub silent_ms: i64,
-}
-
-/// A page of workers.
-#[derive(Debug)]
-pub struct WorkerPage {
-    /// The one that started last first.
-    pub items: Vec<ListedWorker>,
-    /// Where the next page starts, if there is one.
-    pub next: Option<WorkerCursor>,
-    /// How many there are in all.
-    pub total: i64,
 }
 
 /// What was read, and when.
@@ -67,12 +56,11 @@ impl Workers {
         &self,
         after: Option<&WorkerCursor>,
         limit: u16,
-    ) -> Result<WorkerPage, StoreError> {
+    ) -> Result<Page<ListedWorker, WorkerCursor>, StoreError> {
         let now_ms = self.clock.now_ms();
         let listed_ms = i64::try_from(LISTED_FOR.as_millis()).unwrap_or(i64::MAX);
         let since_ms = now_ms.saturating_sub(listed_ms);
         let page = self.store.snapshots(since_ms, after, limit).await?;
-        let next = page.next(SnapshotRow::cursor);
         let items = page.items.into_iter().map(|row| {
             // Its clock may be a little ahead of this one.
             let silent_ms = (now_ms - row.seen_at_ms).max(0);
@@ -80,7 +68,7 @@ impl Workers {
             Ok(ListedWorker { snapshot: read(row)?, is_alive, silent_ms })
         });
         let items = items.collect::<Result<_, StoreError>>()?;
-        Ok(WorkerPage { items, next, total: page.total })
+        Ok(Page { items, next: page.next, total: page.total })
     }
 
     /// What every worker does that is not gone, as of half a second ago at most beside what it
@@ -183,7 +171,7 @@ mod tests {
             store.put_snapshot(&row(&worker(name, NOW - age_ms, Vec::new()))).await.unwrap();
         }
         let page = workers.list(None, 2).await.unwrap();
-        let shown = |page: &WorkerPage| -> Vec<(String, bool, i64)> {
+        let shown = |page: &Page<ListedWorker, WorkerCursor>| -> Vec<(String, bool, i64)> {
             let shown = |w: &ListedWorker| (w.snapshot.instance.clone(), w.is_alive, w.silent_ms);
             page.items.iter().map(shown).collect()
         };

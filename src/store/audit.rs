@@ -72,7 +72,7 @@ impl Store {
         &self,
         after: Option<TimeCursor>,
         limit: u16,
-    ) -> Result<Page<AuditEntry>, StoreError> {
+    ) -> Result<Page<AuditEntry, TimeCursor>, StoreError> {
         let select = sqlx::query(
             "SELECT id, at_ms, actor, action, target, reason, detail, outcome FROM audit
              WHERE CAST($1 AS BIGINT) IS NULL OR at_ms < $1 OR (at_ms = $1 AND id < $2)
@@ -81,7 +81,8 @@ impl Store {
         .bind(after.map(|cursor| cursor.at_ms))
         .bind(after.map(|cursor| cursor.id.to_string()))
         .bind(probe(limit));
-        self.page(select, sqlx::query("SELECT COUNT(*) FROM audit"), limit, entry).await
+        let count = sqlx::query("SELECT COUNT(*) FROM audit");
+        self.page(select, count, limit, entry, AuditEntry::cursor).await
     }
 }
 
@@ -127,9 +128,8 @@ mod tests {
         loop {
             let page = store.audit(cursor, 2).await.unwrap();
             assert_eq!(page.total, 5);
-            let next = page.next(AuditEntry::cursor);
             seen.extend(page.items);
-            let Some(next) = next else { break };
+            let Some(next) = page.next else { break };
             cursor = TimeCursor::decode(&next.encode());
             assert!(cursor.is_some());
         }

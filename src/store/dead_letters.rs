@@ -336,7 +336,7 @@ impl Store {
         filter: &LetterFilter,
         after: Option<Cursor>,
         limit: u16,
-    ) -> Result<Page<IndexedLetter>, StoreError> {
+    ) -> Result<Page<IndexedLetter, Cursor>, StoreError> {
         let select = letters!(
             whole!(),
             concat!(
@@ -355,7 +355,7 @@ impl Store {
             .bind(after.map(|cursor| cursor.offset))
             .bind(probe(limit));
         let count = filtered(letters!("COUNT(*)", filter!()), dlq_topic, filter);
-        self.page(select, count, limit, letter).await
+        self.page(select, count, limit, letter, Cursor::after).await
     }
 
     /// The letter at this place of the dead-letter topic.

@@ -87,7 +87,7 @@ impl Store {
         seen_since_ms: i64,
         after: Option<&WorkerCursor>,
         limit: u16,
-    ) -> Result<Page<SnapshotRow>, StoreError> {
+    ) -> Result<Page<SnapshotRow, WorkerCursor>, StoreError> {
         let select = sqlx::query(
             "SELECT instance, started_at_ms, seen_at_ms, snapshot FROM worker_snapshots
              WHERE seen_at_ms >= $1 AND (CAST($2 AS BIGINT) IS NULL
@@ -100,7 +100,7 @@ impl Store {
         .bind(probe(limit));
         let count = sqlx::query("SELECT COUNT(*) FROM worker_snapshots WHERE seen_at_ms >= $1")
             .bind(seen_since_ms);
-        self.page(select, count, limit, read).await
+        self.page(select, count, limit, read, SnapshotRow::cursor).await
     }
 }
 
@@ -157,9 +157,8 @@ mod tests {
         let (mut seen, mut cursor) = (Vec::new(), None);
         loop {
             let page = store.snapshots(0, cursor.as_ref(), 2).await.unwrap();
-            let next = page.next(SnapshotRow::cursor);
             seen.extend(page.items.into_iter().map(|row| row.instance));
-            let Some(next) = next else { break };
+            let Some(next) = page.next else { break };
             cursor = WorkerCursor::decode(&next.encode());
             assert!(cursor.is_some());
             // Each writes again, and one more starts: no page is another one for it.

@@ -65,7 +65,7 @@ impl Operator {
     /// How many jobs of the key are parked, and the message that holds it; none where it is free.
     async fn held(&self) -> Option<(i64, Uuid)> {
         let rows = self.store.quarantines(None, 10).await.expect("the quarantines");
-        let row = rows.first()?;
+        let row = rows.items.first()?;
         Some((row.machine.parked(), row.machine.message_id))
     }
 
@@ -205,7 +205,7 @@ async fn a_discard_releases_the_key_and_a_second_poison_among_the_released_holds
     let again = operator.letter_of(&stage, &second).await;
     until("the key waits for the new letter", SOON, async || {
         let rows = operator.store.quarantines(None, 1).await.ok()?;
-        (rows.first()?.letter.offset == again).then_some(())
+        (rows.items.first()?.letter.offset == again).then_some(())
     })
     .await;
     assert_eq!(operator.held().await, Some((5, second.id)));

@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::domain::actor::Actor;
 use crate::domain::clock::SharedClock;
 use crate::operations::audit::{Audit, Deed};
-use crate::store::{Changed, QuarantineRow, Store, StoreError, TimeCursor};
+use crate::store::{Changed, Page, QuarantineRow, Store, StoreError, TimeCursor};
 
 /// Why a key was not released.
 #[derive(Debug, Error)]
@@ -16,17 +16,6 @@ pub enum QuarantineError {
     /// The database did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// A page of quarantines.
-#[derive(Debug)]
-pub struct QuarantinePage {
-    /// The newest first.
-    pub items: Vec<QuarantineRow>,
-    /// Where the next page starts, if there is one.
-    pub next: Option<TimeCursor>,
-    /// How many there are in all.
-    pub total: i64,
 }
 
 /// Lists and releases. Cheap to clone.
@@ -48,13 +37,8 @@ impl QuarantineDesk {
         &self,
         after: Option<TimeCursor>,
         limit: u16,
-    ) -> Result<QuarantinePage, StoreError> {
-        // One more than asked for tells whether there is a next page.
-        let mut items = self.store.quarantines(after, i64::from(limit) + 1).await?;
-        let has_more = items.len() > usize::from(limit);
-        items.truncate(limit.into());
-        let next = if has_more { items.last().map(cursor_after) } else { None };
-        Ok(QuarantinePage { items, next, total: self.store.count_quarantines().await? })
+    ) -> Result<Page<QuarantineRow, TimeCursor>, StoreError> {
+        self.store.quarantines(after, limit).await
     }
 
     /// A key goes on, whatever becomes of its dead letter.
@@ -75,9 +59,4 @@ impl QuarantineDesk {
         };
         self.audit.around(actor, deed.because(reason), release).await
     }
-}
-
-/// Behind this one.
-pub(super) fn cursor_after(row: &QuarantineRow) -> TimeCursor {
-    TimeCursor { at_ms: row.since_ms, id: row.machine.id }
 }

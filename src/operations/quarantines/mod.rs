@@ -19,8 +19,8 @@ use crate::domain::id::IdSource;
 use crate::domain::quarantine::{Job, Numbered, Passage};
 use crate::domain::receipt::Place;
 use crate::domain::record::{Record, header};
-use crate::store::{Changed, HeldBy, ParkEnd, ParkedBy, QuarantineRow, Store, StoreError};
-pub use desk::{QuarantineDesk, QuarantineError, QuarantinePage};
+use crate::store::{Changed, HeldBy, ParkEnd, ParkedBy, Store, StoreError};
+pub use desk::{QuarantineDesk, QuarantineError};
 use known::Known;
 
 /// How often each worker looks for what others have changed. Its own changes it knows at once, and
@@ -28,7 +28,7 @@ use known::Known;
 /// again waits at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Rows that are read at once.
-const PAGE: i64 = 5_000;
+const PAGE: u16 = 5_000;
 
 /// The quarantines, for those who run jobs. Cheap to clone.
 #[derive(Clone)]
@@ -115,13 +115,12 @@ impl Quarantines {
         if is_same {
             return Ok(());
         }
-        let mut rows: Vec<QuarantineRow> = Vec::new();
+        let (mut rows, mut after) = (Vec::new(), None);
         loop {
-            let after = rows.last().map(desk::cursor_after);
             let page = self.store.quarantines(after, PAGE).await?;
-            let is_last = page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
-            rows.extend(page);
-            if is_last {
+            rows.extend(page.items);
+            after = page.next;
+            if after.is_none() {
                 break;
             }
         }

@@ -22,7 +22,7 @@ use crate::domain::clock::SharedClock;
 use crate::domain::id::IdSource;
 use crate::domain::replay::{Counts, Effects, ReplaySpan, ReplayState};
 use crate::kafka::{Groups, KafkaFault, Reader};
-use crate::store::{ReplayFailure, ReplayRow, Store, StoreError, TimeCursor};
+use crate::store::{Page, ReplayFailure, ReplayRow, Store, StoreError, TimeCursor};
 
 pub use desk::{REPLAY_LEASE_TERM, ReplayDesk, ReplayEnd, TakenReplay};
 
@@ -76,28 +76,6 @@ pub struct ReplayDetail {
     pub replay: ReplayRow,
     /// By partition.
     pub spans: Vec<ReplaySpan>,
-}
-
-/// A page of replays.
-#[derive(Debug)]
-pub struct ReplayPage {
-    /// The newest first.
-    pub items: Vec<ReplayRow>,
-    /// Where the next page starts, if there is one.
-    pub next: Option<TimeCursor>,
-    /// How many there are in all.
-    pub total: i64,
-}
-
-/// A page of records that failed.
-#[derive(Debug)]
-pub struct FailurePage {
-    /// In the order of their places.
-    pub items: Vec<ReplayFailure>,
-    /// Where the next page starts, if there is one.
-    pub next: Option<(i32, i64)>,
-    /// How many there are in all.
-    pub total: i64,
 }
 
 /// Why there is no such replay.
@@ -230,11 +208,8 @@ impl Replays {
         &self,
         after: Option<TimeCursor>,
         limit: u16,
-    ) -> Result<ReplayPage, ReplayError> {
-        let store = &self.parts.store;
-        let page = store.replays(after, limit).await?;
-        let next = page.next(ReplayRow::cursor);
-        Ok(ReplayPage { items: page.items, next, total: page.total })
+    ) -> Result<Page<ReplayRow, TimeCursor>, ReplayError> {
+        Ok(self.parts.store.replays(after, limit).await?)
     }
 
     /// One replay.
@@ -250,14 +225,12 @@ impl Replays {
         id: Uuid,
         after: Option<(i32, i64)>,
         limit: u16,
-    ) -> Result<FailurePage, ReplayError> {
+    ) -> Result<Page<ReplayFailure, (i32, i64)>, ReplayError> {
         let store = &self.parts.store;
         if store.replay(id).await?.is_none() {
             return Err(ReplayError::Unknown(id));
         }
-        let page = store.replay_failures(id, after, limit).await?;
-        let next = page.next(|last| (last.partition, last.offset));
-        Ok(FailurePage { items: page.items, next, total: page.total })
+        Ok(store.replay_failures(id, after, limit).await?)
     }
 
     /// Stops a replay. What it has run stays done.

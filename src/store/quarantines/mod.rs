@@ -13,6 +13,7 @@ use sqlx::any::AnyRow;
 use uuid::Uuid;
 
 use super::limited::OpenTransaction;
+use super::page::{Page, probe};
 use super::schedule::{insert_parked, take_turn};
 use super::{Store, StoreError, TimeCursor};
 use crate::domain::id;
@@ -43,6 +44,13 @@ pub struct QuarantineRow {
     pub letter: Place,
     /// Since when, milliseconds since the epoch.
     pub since_ms: i64,
+}
+
+impl QuarantineRow {
+    /// The cursor behind this key.
+    fn cursor(&self) -> TimeCursor {
+        TimeCursor { at_ms: self.since_ms, id: self.machine.id }
+    }
 }
 
 /// How it stands with a quarantine after a change.
@@ -291,9 +299,9 @@ impl Store {
     pub async fn quarantines(
         &self,
         after: Option<TimeCursor>,
-        limit: i64,
-    ) -> Result<Vec<QuarantineRow>, StoreError> {
-        let rows = sqlx::query(with_columns!(
+        limit: u16,
+    ) -> Result<Page<QuarantineRow, TimeCursor>, StoreError> {
+        let select = sqlx::query(with_columns!(
             "SELECT",
             "FROM quarantines
              WHERE CAST($1 AS BIGINT) IS NULL OR since_ms < $1 OR (since_ms = $1 AND id < $2)
@@ -301,16 +309,9 @@ impl Store {
         ))
         .bind(after.map(|after| after.at_ms))
         .bind(after.map(|after| after.id.to_string()))
-        .bind(limit)
-        .fetch_all(&self.reader)
-        .await?;
-        rows.iter().map(read).collect()
-    }
-
-    /// How many keys are quarantined.
-    pub async fn count_quarantines(&self) -> Result<i64, StoreError> {
-        let row = sqlx::query("SELECT COUNT(*) FROM quarantines").fetch_one(&self.reader).await?;
-        Ok(row.try_get(0)?)
+        .bind(probe(limit));
+        let count = sqlx::query("SELECT COUNT(*) FROM quarantines");
+        self.page(select, count, limit, read, QuarantineRow::cursor).await
     }
 
     /// The key that a dead letter holds; the last one, where its job has had several.

@@ -86,7 +86,7 @@ impl Store {
         id: Uuid,
         after: Option<(i32, i64)>,
         limit: u16,
-    ) -> Result<Page<ReplayFailure>, StoreError> {
+    ) -> Result<Page<ReplayFailure, (i32, i64)>, StoreError> {
         let select = sqlx::query(
             "SELECT partition, record_offset, message_id, record_key, attempts, error_class,
                     error_message, failed_at_ms
@@ -101,7 +101,7 @@ impl Store {
         .bind(probe(limit));
         let count = sqlx::query("SELECT COUNT(*) FROM replay_failures WHERE replay_id = $1")
             .bind(id.to_string());
-        self.page(select, count, limit, failure).await
+        self.page(select, count, limit, failure, |last| (last.partition, last.offset)).await
     }
 }
 

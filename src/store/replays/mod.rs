@@ -144,7 +144,7 @@ impl Store {
         &self,
         after: Option<TimeCursor>,
         limit: u16,
-    ) -> Result<Page<ReplayRow>, StoreError> {
+    ) -> Result<Page<ReplayRow, TimeCursor>, StoreError> {
         let select = sqlx::query(select_replays!(
             "WHERE CAST($1 AS BIGINT) IS NULL OR created_at_ms < $1
                 OR (created_at_ms = $1 AND id < $2)
@@ -153,7 +153,8 @@ impl Store {
         .bind(after.map(|cursor| cursor.at_ms))
         .bind(after.map(|cursor| cursor.id.to_string()))
         .bind(probe(limit));
-        self.page(select, sqlx::query("SELECT COUNT(*) FROM replays"), limit, replay).await
+        let count = sqlx::query("SELECT COUNT(*) FROM replays");
+        self.page(select, count, limit, replay, ReplayRow::cursor).await
     }
 
     /// The replays that have not ended, the oldest first.
