@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
 use crate::payload::Shape;
-use crate::side::Server;
+use crate::side::{CONNECTIONS, Server};
 use crate::tokens::{AUDIENCE, SECRET};
 
 /// The argument that makes this program the bare handler.
@@ -96,7 +96,15 @@ pub(crate) async fn start() -> (Child, Server) {
     let line = BufReader::new(stdout).lines().next_line().await.expect("its output");
     let address = line.expect("its address").parse().expect("an address");
     let pid = child.id().expect("it runs");
-    (child, Server { name: "bare", pid, address, path: PATH, shape: Shape::plain(300) })
+    let bare = Server {
+        name: "bare",
+        pid,
+        address,
+        path: PATH,
+        connections: CONNECTIONS,
+        shape: Shape::plain(300),
+    };
+    (child, bare)
 }
 
 /// The same handler behind the check of a token.

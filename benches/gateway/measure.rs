@@ -13,6 +13,9 @@ use crate::{bare, latency, overload, postgres, tokens};
 
 /// Bytes of payloads: what most have, and a long one.
 const SIZES: [usize; 2] = [300, 4_096];
+/// Connections at once with tokens: each of them waits for its answer before it sends the next
+/// job, so their number says how many jobs can go to Kafka together.
+const CROWDS: [usize; 3] = [CONNECTIONS, 256, 640];
 /// CPU of a job with a token, as a multiple of the bare handler's: no more than this.
 const CPU_RATIO_MAX: f64 = 2.5;
 /// Jobs with a token, as a share of what the bare handler answers: no less than this.
@@ -79,16 +82,24 @@ async fn with_tokens(scale: Scale, spans: &Spans, kafka: &LocalKafka) {
     let bare = bare::with_token(&bare, &token);
     let server = Server::of(&jobgate).with_token(&token);
     server.plan(spans.warm_up_s).run().await;
-    let [bare, own] = measure_all([&bare, &server], process_of(kafka), spans.load).await;
+    for connections in CROWDS {
+        let sides = [&bare.over(connections), &server.over(connections)];
+        let [bare, own] = measure_all(sides, process_of(kafka), spans.load).await;
+        show(&format!("{connections} connections, 300 B, HS256 tokens"), &bare, &own, None);
+        let cpu = of_rounds(&own, Sample::cpu_us) / of_rounds(&bare, Sample::cpu_us);
+        let what = format!(
+            "{connections} connections: CPU of a job at most {CPU_RATIO_MAX} times the bare handler's"
+        );
+        target(scale, &what, cpu <= CPU_RATIO_MAX, &ratio(cpu));
+        let rate = of_rounds(&own, Sample::rate) / of_rounds(&bare, Sample::rate);
+        let what = format!(
+            "{connections} connections: jobs a second at least {RATE_RATIO_MIN} of the bare handler's \
+             requests"
+        );
+        target(scale, &what, rate >= RATE_RATIO_MIN, &ratio(rate));
+    }
     bare_process.kill().await.expect("the bare handler ends");
     jobgate.terminate().await;
-    show(&format!("{CONNECTIONS} connections, 300 B, HS256 tokens"), &bare, &own, None);
-    let cpu = of_rounds(&own, Sample::cpu_us) / of_rounds(&bare, Sample::cpu_us);
-    let what = format!("CPU of a job at most {CPU_RATIO_MAX} times the bare handler's");
-    target(scale, &what, cpu <= CPU_RATIO_MAX, &ratio(cpu));
-    let rate = of_rounds(&own, Sample::rate) / of_rounds(&bare, Sample::rate);
-    let what = format!("jobs a second at least {RATE_RATIO_MIN} of the bare handler's requests");
-    target(scale, &what, rate >= RATE_RATIO_MIN, &ratio(rate));
 }
 
 /// Payloads of each size, with an `Idempotency-Key` and without; then at half the rate.

@@ -9,7 +9,7 @@ use crate::harness::Jobgate;
 use crate::load::{Plan, Tally};
 use crate::payload::Shape;
 
-/// Connections at once, of either side.
+/// Connections at once, of either side, where nothing else is said.
 pub(crate) const CONNECTIONS: usize = 64;
 /// Where jobs are posted.
 const JOBS_PATH: &str = "/jobs/email.verification";
@@ -21,6 +21,7 @@ pub(crate) struct Server {
     pub(crate) pid: u32,
     pub(crate) address: SocketAddr,
     pub(crate) path: &'static str,
+    pub(crate) connections: usize,
     pub(crate) shape: Shape,
 }
 
@@ -33,6 +34,7 @@ impl Server {
             pid: u32::try_from(jobgate.pid().as_raw_nonzero().get()).expect("a process id"),
             address: authority.parse().expect("an address"),
             path: JOBS_PATH,
+            connections: CONNECTIONS,
             shape: Shape::plain(300),
         }
     }
@@ -48,6 +50,11 @@ impl Server {
         Self { shape: Shape { bytes, ..self.shape.clone() }, ..self.clone() }
     }
 
+    /// The same over so many connections.
+    pub(crate) fn over(&self, connections: usize) -> Self {
+        Self { connections, ..self.clone() }
+    }
+
     /// The same, each request with this token.
     pub(crate) fn with_token(&self, token: &str) -> Self {
         let shape = Shape { token: Some(token.to_owned()), ..self.shape.clone() };
@@ -59,7 +66,7 @@ impl Server {
         Plan {
             address: self.address,
             path: self.path.to_owned(),
-            connections: CONNECTIONS,
+            connections: self.connections,
             seconds,
             rate: None,
             shape: self.shape.clone(),
@@ -113,7 +120,9 @@ pub(crate) async fn measure(server: &Server, kafka_pid: u32, seconds: u64) -> Sa
     let plan = server.plan(seconds);
     let Shape { bytes, is_keyed, token } = &server.shape;
     let is_known = token.is_some();
-    let name = format!("{}, {bytes} B, key {is_keyed}, token {is_known}", server.name);
+    let Server { name, connections, .. } = server;
+    let name =
+        format!("{name}, {connections} connections, {bytes} B, key {is_keyed}, token {is_known}");
     Sample::of(&name, Some(server.pid), kafka_pid, plan.run()).await
 }
 

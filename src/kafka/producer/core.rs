@@ -183,7 +183,7 @@ impl Core {
         let burst = docket.burst;
         self.refuse(docket, ProduceError::from_delivery(error));
         let mut line = self.line();
-        line.gather.settled(burst, Instant::now());
+        line.gather.settled(burst);
         line.is_suspect = true;
     }
 
@@ -264,7 +264,7 @@ impl ProducerContext for Context {
         let has_failed = outcome.is_err();
         docket.settle(outcome);
         let mut line = core.line();
-        line.gather.settled(burst, Instant::now());
+        line.gather.settled(burst);
         line.is_suspect |= has_failed;
         core.ring(line);
     }

@@ -11,10 +11,6 @@ use std::time::{Duration, Instant};
 /// How long a record is held at the most: what a caller may lose by others whose acknowledgement
 /// does not come. Above what a healthy burst takes under load, far below any deadline.
 const HOLD_MAX: Duration = Duration::from_millis(10);
-/// How long, once a burst has ended, the next one waits for those who were just answered to
-/// come again. They do so within this time or hardly at all; whoever comes alone waits for it
-/// once, and is alone from then on.
-const RETURN_MAX: Duration = Duration::from_millis(2);
 /// Records that go without waiting any longer: more of them would make no better requests.
 const BURST_RECORDS: usize = 512;
 /// Bytes of them likewise: a broker takes about this much in one batch.
@@ -33,12 +29,8 @@ pub(super) struct Gather<T> {
     is_hurried: bool,
     /// Which burst was the last one. Those before it are not waited for.
     burst: u64,
-    /// How many records it had.
-    burst_records: usize,
-    /// How many of them have no outcome yet.
+    /// How many of its records have no outcome yet.
     on_the_way: usize,
-    /// When the last of them had its outcome.
-    ended_at: Instant,
 }
 
 /// What to do now.
@@ -58,9 +50,7 @@ impl<T> Gather<T> {
             held_since: now,
             is_hurried: false,
             burst: 0,
-            burst_records: 0,
             on_the_way: 0,
-            ended_at: now,
         }
     }
 
@@ -86,7 +76,6 @@ impl<T> Gather<T> {
             Some(due) if due > now => Next::Wait(Some(due)),
             Some(_) => {
                 self.burst += 1;
-                self.burst_records = self.held.len();
                 self.on_the_way = self.held.len();
                 self.held_bytes = 0;
                 Next::Send(self.burst, std::mem::take(&mut self.held))
@@ -100,20 +89,16 @@ impl<T> Gather<T> {
             return None;
         }
         let is_large = self.held.len() >= BURST_RECORDS || self.held_bytes >= BURST_BYTES;
-        let have_returned = self.held.len() * 2 >= self.burst_records;
-        if is_large || self.is_hurried || (self.on_the_way == 0 && have_returned) {
+        if is_large || self.is_hurried || self.on_the_way == 0 {
             return Some(self.held_since);
         }
-        let longest = self.held_since + HOLD_MAX;
-        let is_ended = self.on_the_way == 0;
-        Some(if is_ended { longest.min(self.ended_at + RETURN_MAX) } else { longest })
+        Some(self.held_since + HOLD_MAX)
     }
 
     /// A record of this burst has its outcome.
-    pub(super) fn settled(&mut self, burst: u64, now: Instant) {
+    pub(super) fn settled(&mut self, burst: u64) {
         if burst == self.burst {
             self.on_the_way = self.on_the_way.saturating_sub(1);
-            self.ended_at = now;
         }
     }
 
@@ -167,7 +152,7 @@ mod tests {
 
         fn settle(&mut self, burst: u64, items: usize) {
             for _ in 0..items {
-                self.gather.settled(burst, self.now);
+                self.gather.settled(burst);
             }
         }
     }
@@ -195,23 +180,6 @@ mod tests {
         line.offer(20..30);
         line.settle(burst, 1);
         assert_eq!(line.sent().1, (10..30).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn those_who_were_just_answered_are_waited_for_and_not_for_long() {
-        let mut line = Line::new();
-        line.offer(0..10);
-        let (burst, _) = line.sent();
-        line.settle(burst, 10);
-        line.offer(10..14);
-        assert_eq!(line.waits(), Some(RETURN_MAX));
-        line.offer(14..15);
-        let (burst, items) = line.sent();
-        assert_eq!(items, [10, 11, 12, 13, 14], "half of them have come");
-        line.settle(burst, 5);
-        line.offer(15..16);
-        line.at(RETURN_MAX);
-        assert_eq!(line.sent().1, [15]);
     }
 
     #[test]
