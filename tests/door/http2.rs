@@ -11,28 +11,33 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_util::task::TaskTracker;
 
+use crate::frames::{
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Line, PING, PREFACE,
+    RST_STREAM, SETTINGS, frame, headers, post_headers,
+};
 use crate::raw::{SOON, address, exchange};
 use crate::tls::Tls;
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
 /// Streams that come and go in one write: more than can be begun before they are taken back. One by
 /// one they would be requests like any others.
 const RESETS_AT_ONCE: u32 = 100;
+/// Requests at once on one connection, as `docs/configuration.md` says.
+const STREAMS_MAX: u32 = 128;
+/// Bytes of headers of one request, likewise.
+const HEADER_BYTES_MAX: u32 = 32 << 10;
+/// Below this a silent connection would end anyway (`--keep-alive`).
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn http2_serves_what_http1_does_and_cuts_off_floods() {
     let jobgate = Tls::start().await;
-    many_requests_share_a_connection(&jobgate).await;
-    foreign_authorities_are_refused(&jobgate).await;
-    floods_are_cut(&jobgate).await;
+    tokio::join!(who_is_gone_without_a_word_is_noticed(&jobgate), async {
+        many_requests_share_a_connection(&jobgate).await;
+        more_than_may_be_at_once_are_refused(&jobgate).await;
+        large_headers_are_refused(&jobgate).await;
+        foreign_authorities_are_refused(&jobgate).await;
+        floods_are_cut(&jobgate).await;
+    });
     // In the clear only HTTP/1.1 is spoken; here, nothing is.
     let heard = exchange(&jobgate.base, &[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await;
     assert!(heard.is_closed && heard.statuses() == [400], "{heard:?}");
@@ -78,6 +83,72 @@ async fn many_requests_share_a_connection(jobgate: &Tls) {
     assert_eq!(get(jobgate, &[("/nosuch", None)]).await, [StatusCode::NOT_FOUND]);
 }
 
+async fn more_than_may_be_at_once_are_refused(jobgate: &Tls) {
+    let block = post_headers(address(&jobgate.base), "/jobs/email.verification");
+    let mut line = Line::open(jobgate).await;
+    let settings = line.next_of(SETTINGS, 0).await.payload;
+    for (number, value) in [(3_u16, STREAMS_MAX), (6, HEADER_BYTES_MAX)] {
+        let setting = [&number.to_be_bytes()[..], &value.to_be_bytes()].concat();
+        assert!(settings.chunks(6).any(|said| said == setting), "{number}: {settings:?}");
+    }
+    // Each of them waits for its body.
+    let stream = |nth: u32| nth * 2 + 1;
+    for nth in 0..=STREAMS_MAX {
+        line.send(&frame(HEADERS, END_HEADERS, stream(nth), &block)).await;
+    }
+    let refused = line.next_of(RST_STREAM, stream(STREAMS_MAX)).await;
+    let refused_stream = 7_u32;
+    assert_eq!(refused.payload, refused_stream.to_be_bytes(), "nothing was done, says that code");
+    // The others go on, and make room.
+    line.send(&frame(DATA, END_STREAM, stream(0), b"{}")).await;
+    line.next_of(HEADERS, stream(0)).await;
+    let next = stream(STREAMS_MAX + 1);
+    line.send(&frame(HEADERS, END_HEADERS, next, &block)).await;
+    line.send(&frame(DATA, END_STREAM, next, b"{}")).await;
+    line.next_of(HEADERS, next).await;
+}
+
+async fn large_headers_are_refused(jobgate: &Tls) {
+    let large = "a".repeat(HEADER_BYTES_MAX as usize);
+    let uri = format!("https://{}/health/live", address(&jobgate.base));
+    let request = Request::builder().uri(uri).header("x-large", large);
+    let answers = answers(jobgate, vec![request.body(Empty::new()).expect("a request")]).await;
+    assert_eq!(answers[0].status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+}
+
+/// Two have been answered, and one of them hears no ping from then on.
+async fn who_is_gone_without_a_word_is_noticed(jobgate: &Tls) {
+    let block = headers(address(&jobgate.base));
+    let mut mute = Line::open(jobgate).await;
+    let mut heeding = Line::open(jobgate).await;
+    for line in [&mut mute, &mut heeding] {
+        line.send(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &block)).await;
+        line.next_of(HEADERS, 1).await;
+    }
+    let heed = async {
+        loop {
+            let heard = heeding.next().await.expect("the connection lives");
+            if heard.kind == PING && heard.flags & ACK == 0 {
+                heeding.send(&frame(PING, ACK, 0, &heard.payload)).await;
+            }
+        }
+    };
+    let end = async {
+        let mut pings = 0;
+        while let Some(frame) = mute.next().await {
+            pings += u32::from(frame.kind == PING);
+        }
+        pings
+    };
+    let pings = tokio::select! {
+        pings = tokio::time::timeout(SILENCE_MAX, end) => pings.expect("it is noticed"),
+        () = heed => unreachable!("it heeds for ever"),
+    };
+    assert_eq!(pings, 1);
+    heeding.send(&frame(HEADERS, END_STREAM | END_HEADERS, 3, &block)).await;
+    heeding.next_of(HEADERS, 3).await;
+}
+
 async fn foreign_authorities_are_refused(jobgate: &Tls) {
     let own = address(&jobgate.base).to_owned();
     let statuses = get(jobgate, &[("/catalog", Some(&own)), ("/catalog", Some("localhost"))]).await;
@@ -98,22 +169,6 @@ async fn foreign_authorities_are_refused(jobgate: &Tls) {
         let answers = answers(jobgate, vec![request]).await;
         assert_eq!(answers[0].status(), expected, "{authority} {origin:?}");
     }
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).expect("a frame").to_be_bytes();
-    let mut frame = length[1..].to_vec();
-    frame.extend([kind, flags]);
-    frame.extend(stream.to_be_bytes());
-    frame.extend(payload);
-    frame
-}
-
-/// A request's headers, packed: GET / of https at this authority.
-fn headers(authority: &str) -> Vec<u8> {
-    let mut block = vec![0x82, 0x84, 0x87, 0x41, u8::try_from(authority.len()).expect("short")];
-    block.extend(authority.as_bytes());
-    block
 }
 
 /// What a flood sends next.

@@ -13,6 +13,7 @@ mod harness;
 
 mod callers;
 mod crowded;
+mod frames;
 mod hostile;
 mod http2;
 mod raw;
