@@ -7,8 +7,8 @@ use reqwest::{RequestBuilder, StatusCode};
 use ring::hmac;
 use serde_json::{Value, json};
 
-use super::harness::{Answer, Jobgate};
-use super::{SCOPES, SECRET, claims, now_s, part};
+use crate::harness::{Answer, Jobgate};
+use crate::tokens::{SCOPES, SECRET, claims, now_s, part};
 
 const PATH: &str = "/admin/dlq";
 

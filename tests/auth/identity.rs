@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use super::{key_pair, part};
+use crate::tokens::{key_pair, part};
 
 /// A key of an issuer.
 pub(super) struct Key {

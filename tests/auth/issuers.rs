@@ -7,9 +7,11 @@ use reqwest::{Method, StatusCode};
 use ring::hmac;
 use serde_json::{Value, json};
 
-use super::harness::{Answer, Jobgate, Options, until, uuid, verification};
-use super::identity::{Key, KeyServer};
-use super::{SCOPES, SECRET, Variables, claims, jobgate, part, producer_of, text};
+use crate::callers::{producer_of, text};
+use crate::command::{Variables, jobgate};
+use crate::harness::{Answer, Jobgate, Options, until, uuid, verification};
+use crate::identity::{Key, KeyServer};
+use crate::tokens::{SCOPES, SECRET, claims, part};
 
 const SHOP_SECRET: &str = "another secret of the tests, long enough";
 

@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::harness::{Answer, Jobgate, Options, until};
-use super::identity::{Key, KeyServer};
-use super::{SCOPES, claims, now_s, part};
+use crate::harness::{Answer, Jobgate, Options, until, uuid};
+use crate::identity::{Key, KeyServer};
+use crate::tokens::{SCOPES, claims, now_s, part};
 
 /// What the tests ask for: any token will do.
 const PATH: &str = "/catalog";
@@ -58,7 +58,7 @@ async fn not_now(jobgate: &Jobgate, what: &str, token: &str) {
 /// Claims that no other token has.
 fn fresh() -> Value {
     let mut claims = claims(&SCOPES.join(" "));
-    claims["jti"] = super::uuid().into();
+    claims["jti"] = uuid().into();
     claims
 }
 
@@ -219,7 +219,7 @@ pub(super) async fn made_up_names_do_not_reach_the_issuer(brokers: &str) {
     let theirs = Key::p256("k");
     let begun = Instant::now();
     let forged = (0..TOKENS).map(|_| {
-        let header = json!({ "alg": "ES256", "kid": super::uuid() });
+        let header = json!({ "alg": "ES256", "kid": uuid() });
         theirs.signed(&header, &fresh().to_string())
     });
     let answers = stream::iter(forged).map(|token| {

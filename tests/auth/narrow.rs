@@ -6,8 +6,10 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::harness::{Answer, Jobgate, until, uuid, verification};
-use super::{bearer, claims, minted, never_given, text};
+use crate::callers::{never_given, text};
+use crate::command::minted;
+use crate::harness::{Answer, Jobgate, until, uuid, verification};
+use crate::tokens::{bearer, claims};
 
 async fn ask(jobgate: &Jobgate, method: Method, path: &str, scope: &str, body: &Value) -> Answer {
     let request = jobgate.client().request(method.clone(), jobgate.url(path));
