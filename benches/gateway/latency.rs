@@ -4,6 +4,7 @@ use crate::common::Scale;
 use crate::common::figures::{number, row, table, target};
 use crate::direct;
 use crate::load::Plan;
+use crate::payload::Shape;
 use crate::side::{COMPARED, Sample, Server, of_rounds};
 
 /// Added to a direct produce, ms: in the median, no more than this.
@@ -31,8 +32,8 @@ pub(crate) async fn measure(
     let (mut over_http, mut produced) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         let load = plan.run();
-        let sample = Sample::of("half load, gateway", Some(gateway.pid), kafka_pid, load).await;
-        over_http.push(sample);
+        let name = format!("half load, {}", gateway.name);
+        over_http.push(Sample::of(&name, Some(gateway.pid), kafka_pid, load).await);
         let load = direct::run(brokers, &plan);
         produced.push(Sample::of("half load, direct", None, kafka_pid, load).await);
     }
@@ -41,13 +42,15 @@ pub(crate) async fn measure(
         let (direct, own) = (of_rounds(&produced, figure), of_rounds(&over_http, figure));
         rows.push(row([name, &number(direct), &number(own), &number(own - direct)]));
     }
-    table("At half of the peak rate", &rows);
+    let Shape { bytes, is_keyed, .. } = gateway.shape;
+    let key = if is_keyed { ", each with an Idempotency-Key" } else { "" };
+    table(&format!("At half of the peak rate, {bytes} B{key}"), &rows);
     let added = |figure| of_rounds(&over_http, figure) - of_rounds(&produced, figure);
     for (what, added, most) in [
         ("in the median", added(p50_ms), ADDED_P50_MS_MAX),
         ("at p99", added(p99_ms), ADDED_P99_MS_MAX),
     ] {
-        let what = format!("less than {most} ms added {what}");
+        let what = format!("{bytes} B{key}: less than {most} ms added {what}");
         target(scale, &what, added < most, &number(added));
     }
 }

@@ -109,19 +109,22 @@ async fn without_tokens(scale: Scale, spans: &Spans, kafka: &LocalKafka) -> Memo
     tokio::time::sleep(spans.settle).await;
     let idle_mb = resident_mb(server.pid);
     let (mut bare_process, bare) = bare::start().await;
-    let mut peak = None;
+    let mut peaks = Vec::new();
     for bytes in SIZES {
-        let sides = [bare.of_bytes(bytes), server.of_bytes(bytes), server.of_bytes(bytes).keyed()];
-        let [bare, own, keyed] = &sides;
-        let [bare, own, keyed] =
-            measure_all([bare, own, keyed], process_of(kafka), spans.load).await;
+        let [bare, own] = [&bare, &server].map(|side| side.of_bytes(bytes));
+        let keyed = own.keyed();
+        let sides = [&bare, &own, &keyed];
+        let [of_bare, of_own, of_keyed] = measure_all(sides, process_of(kafka), spans.load).await;
         let title = format!("{CONNECTIONS} connections, {bytes} B, no tokens; keys on PostgreSQL");
-        show(&title, &bare, &own, Some(&keyed));
-        peak.get_or_insert(of_rounds(&own, Sample::rate));
+        show(&title, &of_bare, &of_own, Some(&of_keyed));
+        peaks.push((own, of_rounds(&of_own, Sample::rate)));
+        peaks.push((keyed, of_rounds(&of_keyed, Sample::rate)));
     }
     bare_process.kill().await.expect("the bare handler ends");
     let at = (kafka.bootstrap_servers(), process_of(kafka));
-    latency::measure(scale, &server, at, peak.expect("a rate")).await;
+    for (side, peak) in &peaks {
+        latency::measure(scale, side, at, *peak).await;
+    }
     let memory = Memory { idle_mb, peak_mb: peak_mb(server.pid) };
     jobgate.terminate().await;
     memory
