@@ -1,6 +1,7 @@
 //! Kafka is killed or frozen under load, and comes back.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -82,10 +83,26 @@ impl Watch {
     }
 }
 
+/// A test that fails shows what Kafka said last.
+struct LastWords(PathBuf);
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let said = std::fs::read_to_string(self.0.join("kafka/node-1/server.log"));
+            let said = said.unwrap_or_else(|error| error.to_string());
+            let lines: Vec<&str> = said.lines().collect();
+            let last = &lines[lines.len().saturating_sub(60)..];
+            println!("the end of Kafka's log:\n{}", last.join("\n"));
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kafka_that_is_away_for_20_s_costs_no_job_and_nobody_is_lied_to() {
     let _turn = super::alone().await;
     let folder = tempfile::tempdir().expect("a folder");
+    let _last_words = LastWords(folder.path().to_owned());
     let mut kafka = outside_kafka(folder.path(), NodeCount::One).await;
     let brokers = kafka.bootstrap_servers().to_owned();
     let jobgate =
