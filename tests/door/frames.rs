@@ -61,28 +61,30 @@ pub(crate) struct Frame {
 }
 
 /// A connection whose settings are agreed on.
-pub(crate) struct Line(TlsStream<TcpStream>);
+pub(crate) struct Line {
+    pub(crate) stream: TlsStream<TcpStream>,
+}
 
 impl Line {
     pub(crate) async fn open(jobgate: &Tls) -> Self {
         let mut stream = jobgate.connect(&[b"h2"]).await.expect("a handshake");
         let settings = frame(SETTINGS, 0, 0, &[]);
         stream.write_all(&[PREFACE, &settings].concat()).await.expect("it is sent");
-        Self(stream)
+        Self { stream }
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
-        self.0.write_all(bytes).await.expect("it is sent");
-        self.0.flush().await.expect("it is sent");
+        self.stream.write_all(bytes).await.expect("it is sent");
+        self.stream.flush().await.expect("it is sent");
     }
 
     /// The next frame; none once the connection is closed.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
-        self.0.read_exact(&mut head).await.ok()?;
+        self.stream.read_exact(&mut head).await.ok()?;
         let [a, b, c, kind, flags, stream @ ..] = head;
         let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
-        self.0.read_exact(&mut payload).await.ok()?;
+        self.stream.read_exact(&mut payload).await.ok()?;
         Some(Frame { kind, flags, stream: u32::from_be_bytes(stream), payload })
     }
 

@@ -214,23 +214,18 @@ async fn floods_are_cut(jobgate: &Tls) {
     ];
     for (what, mut flood) in floods {
         let begun = Instant::now();
-        let mut stream = jobgate.connect(&[b"h2"]).await.expect("a handshake");
-        let settings = frame(SETTINGS, 0, 0, &[]);
-        stream.write_all(&[PREFACE, &settings].concat()).await.expect("it is sent");
-        let sent = until_cut(&mut stream, &mut flood).await;
+        let mut line = Line::open(jobgate).await;
+        let sent = until_cut(&mut line.stream, &mut flood).await;
         assert!(begun.elapsed() < Duration::from_secs(15), "{what}: {:?}", begun.elapsed());
         assert!(sent < 50_000, "{what}: {sent} rounds were borne");
     }
     // Pings are answered, however many: they end nothing and hold nothing.
-    let mut stream = jobgate.connect(&[b"h2"]).await.expect("a handshake");
-    let pings = frame(PING, 0, 0, &[0; 8]).repeat(100);
-    let settings = frame(SETTINGS, 0, 0, &[]);
-    stream.write_all(&[PREFACE, &settings, &pings].concat()).await.expect("it is sent");
-    let mut answered = vec![0; 100 * 17];
-    tokio::time::timeout(SOON, stream.read_exact(&mut answered))
-        .await
-        .expect("in time")
-        .expect("answers");
+    let mut line = Line::open(jobgate).await;
+    line.send(&frame(PING, 0, 0, &[7; 8]).repeat(100)).await;
+    for _ in 0..100 {
+        let answer = line.next_of(PING, 0).await;
+        assert!(answer.flags == ACK && answer.payload == [7; 8], "{answer:?}");
+    }
 }
 
 /// Floods until the other side says that it goes, or closes; how many rounds it took.
