@@ -60,7 +60,7 @@ pub(crate) async fn all(scale: Scale) {
 /// A gateway as in production: Kafka and PostgreSQL are others.
 async fn gateway(kafka: &LocalKafka, further: &[(&str, &str)]) -> Jobgate {
     let further = further.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let database = ("DATABASE_URL".to_owned(), postgres::fresh_database());
+    let database = ("DATABASE_URL".to_owned(), postgres::durable_database());
     Jobgate::start(Options {
         brokers: Some(kafka.bootstrap_servers().to_owned()),
         args: vec!["--role".to_owned(), "gateway".to_owned()],

@@ -205,7 +205,7 @@ mod tests {
         let scope = KeyScope { caller: "a".into(), type_name: "t".into(), key: "k".into() };
         let wish = [Reservation { scope, fingerprint: "f".into(), attempt }];
         let times = KeyTimes { now_ms: 0, held_until_ms: i64::MAX, forgotten_ms: -1 };
-        let reserve = async || store.write_keys(&[], &wish, times).await.unwrap().remove(0);
+        let reserve = async || store.reserve_keys(&wish, times).await.unwrap().remove(0);
         assert_eq!(reserve().await, Reserved::Yours(attempt));
         let clock = Arc::new(ManualClock::at_ms(86_400_000));
         let sweeper = Sweeper::new(store.clone(), clock.clone(), "a", DAY * 365, DAY);

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::AnyPool;
 use sqlx::any::AnyPoolOptions;
+use sqlx::{AnyPool, Connection as _};
 use thiserror::Error;
 use url::Url;
 
@@ -16,6 +16,8 @@ use super::{Bell, Store, StoreError, on_postgres};
 
 /// How long a connection may be waited for. Shorter than the deadline of an HTTP answer.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a connection is known to live after it was used: a server that restarts takes longer.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// Readers beside the one writer of SQLite: more than two cores can use.
 const SQLITE_READERS_MAX: u32 = 4;
 /// Connections of one instance to PostgreSQL, whose default allows 100 for all.
@@ -121,11 +123,7 @@ impl Database {
         match self {
             Self::Sqlite(path) => open_sqlite(path).await,
             Self::Postgres(url) => {
-                let pool = AnyPoolOptions::new()
-                    .max_connections(POSTGRES_CONNECTIONS_MAX)
-                    .acquire_timeout(ACQUIRE_TIMEOUT)
-                    .connect(url.as_str())
-                    .await?;
+                let pool = pool(POSTGRES_CONNECTIONS_MAX).connect(url.as_str()).await?;
                 migrate(&pool).await?;
                 on_postgres::tell(&pool).await?;
                 let pool = Pool::new(pool);
@@ -158,24 +156,38 @@ async fn migrate(pool: &AnyPool) -> Result<(), StoreError> {
     Ok(sqlx::migrate!().run(pool).await?)
 }
 
-fn sqlite_pool(connections_max: u32) -> AnyPoolOptions {
+/// By itself a pool asks before every statement whether the connection lives, which doubles the
+/// way to the server and back.
+fn pool(connections_max: u32) -> AnyPoolOptions {
     AnyPoolOptions::new()
         .max_connections(connections_max)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        .after_connect(|connection, _| {
+        .test_before_acquire(false)
+        .before_acquire(|connection, usage| {
             Box::pin(async move {
-                // FULL: a commit is on the disk before it is reported.
-                for pragma in [
-                    "PRAGMA journal_mode = WAL",
-                    "PRAGMA synchronous = FULL",
-                    "PRAGMA busy_timeout = 3000",
-                    "PRAGMA foreign_keys = ON",
-                ] {
-                    sqlx::query(pragma).execute(&mut *connection).await?;
+                if usage.idle_for > TRUSTED_FOR {
+                    connection.ping().await?;
                 }
-                Ok(())
+                Ok(true)
             })
         })
+}
+
+fn sqlite_pool(connections_max: u32) -> AnyPoolOptions {
+    pool(connections_max).after_connect(|connection, _| {
+        Box::pin(async move {
+            // FULL: a commit is on the disk before it is reported.
+            for pragma in [
+                "PRAGMA journal_mode = WAL",
+                "PRAGMA synchronous = FULL",
+                "PRAGMA busy_timeout = 3000",
+                "PRAGMA foreign_keys = ON",
+            ] {
+                sqlx::query(pragma).execute(&mut *connection).await?;
+            }
+            Ok(())
+        })
+    })
 }
 
 #[cfg(test)]

@@ -34,6 +34,8 @@ kill_all() {
             found=yes
         done
     done
+    # A dead server that init has not buried yet would count as another one that runs.
+    rm -f "$data/postmaster.pid" "$dir"/.s.PGSQL.*.lock
     echo killed
 }
 "$1/initdb" -D "$data" -A trust -U jobgate --no-sync -E UTF8 >"$dir/log" 2>&1 || { cat "$dir/log" >&2; exit 1; }
@@ -57,11 +59,17 @@ pub(crate) struct Postgres {
 }
 
 static SHARED: OnceLock<Postgres> = OnceLock::new();
+static DURABLE: OnceLock<Postgres> = OnceLock::new();
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
 /// The URL of a fresh, empty database on the server that all tests share.
 pub(crate) fn fresh_database() -> String {
     SHARED.get_or_init(Postgres::start).fresh_database()
+}
+
+/// The same, on a server with the settings of production.
+pub(crate) fn durable_database() -> String {
+    DURABLE.get_or_init(Postgres::start_durable).fresh_database()
 }
 
 impl Postgres {

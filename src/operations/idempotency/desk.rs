@@ -1,5 +1,5 @@
-//! Where reservations and answers of many requests are written together: what comes while a
-//! commit is under way goes with the next one, and who is alone does not wait.
+//! Where the rows of many requests are reserved together: what comes while a commit is under way
+//! goes with the next one, and who is alone does not wait.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use tokio_util::task::TaskTracker;
 
 use super::LEASE;
 use crate::domain::clock::{SharedClock, millis};
-use crate::store::{AnsweredRequest, KeyTimes, Reservation, Reserved, Store, StoreError};
+use crate::store::{KeyTimes, Reservation, Reserved, Store, StoreError};
 
-/// What one commit writes: half of what the connections of a process can ask for at once, and a
+/// What one commit reserves: half of what the connections of a process can ask for at once, and a
 /// few milliseconds of work.
 const BATCH_MAX: usize = 512;
 /// What may wait for the next commit: two for each connection.
@@ -20,9 +20,9 @@ const WAITING_MAX: usize = 2_048;
 /// How often a batch is written that two instances were in each other's way with.
 const TRIES_MAX: usize = 3;
 
-/// Why something is not known to be written.
+/// Why a row is not known to be reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub(super) enum Unwritten {
+pub(super) enum Unreserved {
     /// The database did not do it; the log says why.
     #[error("the database did not take it")]
     Failed,
@@ -31,13 +31,13 @@ pub(super) enum Unwritten {
     Full,
 }
 
-/// Takes what is to be written. Cheap to clone.
+/// Takes what is to be reserved. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Desk(mpsc::Sender<Ask>);
 
-enum Ask {
-    Reserve(Reservation, oneshot::Sender<Reserved>),
-    Keep(Box<AnsweredRequest>, oneshot::Sender<()>),
+struct Ask {
+    wish: Reservation,
+    told: oneshot::Sender<Reserved>,
 }
 
 /// What writes.
@@ -64,18 +64,10 @@ impl Desk {
     }
 
     /// Reserves a row.
-    pub(super) async fn reserve(&self, wish: Reservation) -> Result<Reserved, Unwritten> {
+    pub(super) async fn reserve(&self, wish: Reservation) -> Result<Reserved, Unreserved> {
         let (told, outcome) = oneshot::channel();
-        self.0.try_send(Ask::Reserve(wish, told)).map_err(|_| Unwritten::Full)?;
-        outcome.await.map_err(|_| Unwritten::Failed)
-    }
-
-    /// Writes an answer down.
-    pub(super) async fn keep(&self, answered: AnsweredRequest) -> Result<(), Unwritten> {
-        let (told, outcome) = oneshot::channel();
-        let ask = Ask::Keep(Box::new(answered), told);
-        self.0.send(ask).await.map_err(|_| Unwritten::Failed)?;
-        outcome.await.map_err(|_| Unwritten::Failed)
+        self.0.try_send(Ask { wish, told }).map_err(|_| Unreserved::Full)?;
+        outcome.await.map_err(|_| Unreserved::Failed)
     }
 }
 
@@ -91,48 +83,32 @@ impl Writer {
             if taken == 0 {
                 return;
             }
-            self.write(batch.drain(..)).await;
+            // Whoever has gone would hold the row for nothing.
+            batch.retain(|ask| !ask.told.is_closed());
+            self.reserve(batch.drain(..)).await;
         }
     }
 
     /// Whoever asked hears nothing where it was not written.
-    async fn write(&self, batch: impl Iterator<Item = Ask>) {
-        let (mut wishes, mut told_of_wishes) = (Vec::new(), Vec::new());
-        let (mut answers, mut told_of_answers) = (Vec::new(), Vec::new());
-        for ask in batch {
-            match ask {
-                // Whoever has gone would hold the row for nothing.
-                Ask::Reserve(_, told) if told.is_closed() => {}
-                Ask::Reserve(wish, told) => {
-                    wishes.push(wish);
-                    told_of_wishes.push(told);
-                }
-                Ask::Keep(answered, told) => {
-                    answers.push(*answered);
-                    told_of_answers.push(told);
-                }
-            }
-        }
+    async fn reserve(&self, batch: impl Iterator<Item = Ask>) {
+        let (wishes, told): (Vec<_>, Vec<_>) = batch.map(|Ask { wish, told }| (wish, told)).unzip();
         let mut tries = 0;
-        let written = loop {
+        let reserved = loop {
             tries += 1;
-            let written = self.store.write_keys(&answers, &wishes, self.times()).await;
-            let is_in_the_way = written.as_ref().is_err_and(StoreError::is_a_collision);
+            let reserved = self.store.reserve_keys(&wishes, self.times()).await;
+            let is_in_the_way = reserved.as_ref().is_err_and(StoreError::is_a_collision);
             if !is_in_the_way || tries == TRIES_MAX {
-                break written;
+                break reserved;
             }
         };
-        match written {
+        match reserved {
             Ok(reserved) => {
-                for told in told_of_answers {
-                    told.send(()).ok();
-                }
-                for (told, reserved) in told_of_wishes.into_iter().zip(reserved) {
+                for (told, reserved) in told.into_iter().zip(reserved) {
                     drop(told.send(reserved));
                 }
             }
             Err(error) => {
-                let requests = told_of_wishes.len() + told_of_answers.len();
+                let requests = wishes.len();
                 tracing::error!(%error, cause = ?error, requests, "the database takes no keys");
             }
         }

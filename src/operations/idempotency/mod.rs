@@ -1,10 +1,11 @@
 //! Once under one key: a request that is sent again is not done again.
 //!
 //! A row of the database is reserved before anything is done, and says under which id; the answer
-//! is written into it before it is given. So whoever repeats the request gets that answer, or the
-//! request is done again under the same id, where nobody knows what became of the first attempt.
-//! What a request is, and how it is answered, the caller knows.
+//! is written into it as soon as it is given. So whoever repeats the request gets that answer, or
+//! the request is done again under the same id, where nobody knows what became of the first
+//! attempt. What a request is, and how it is answered, the caller knows.
 
+mod answers;
 mod desk;
 
 use std::sync::Arc;
@@ -16,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use self::desk::Desk;
+use self::answers::Answers;
+use self::desk::{Desk, Unreserved};
 use super::enqueue::ANSWER_DEADLINE;
-use super::insist::insist;
 use crate::domain::clock::{SharedClock, millis};
 use crate::domain::id::IdSource;
 use crate::domain::idempotency::IdempotencyKey;
@@ -32,11 +33,13 @@ const RENEW_EVERY: Duration = Duration::from_millis(1_500);
 /// How long a reservation is waited for. With the wait for Kafka it stays below the 10 s after
 /// which many clients give up.
 const RESERVE_MAX: Duration = Duration::from_secs(3);
-/// How long an answer waits for being written down. After that it is given all the same: what it
-/// says has been done.
-const KEEP_MAX: Duration = Duration::from_secs(2);
-/// How long it is tried after that: a database that restarts is back by then.
-const KEEP_TRIED_FOR: Duration = Duration::from_mins(1);
+/// When it is looked again whether a request that is in flight has its answer, before its twin is
+/// told so: Kafka's acknowledgement takes some milliseconds, and so does the way of an answer from
+/// another gateway into the database.
+const LOOKED_AGAIN_AFTER: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(60)];
+/// How long the row of a failed attempt waits for being let go. After that the failure is told all
+/// the same.
+const LET_GO_MAX: Duration = Duration::from_secs(2);
 
 /// A request with a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,10 +104,11 @@ pub enum KeyedError<E> {
 #[derive(Clone)]
 pub struct Idempotency {
     desk: Desk,
+    answers: Answers,
     store: Store,
     ids: Arc<IdSource>,
     clock: SharedClock,
-    tracker: TaskTracker,
+    attempts: TaskTracker,
 }
 
 /// Where the caller hears of an attempt.
@@ -116,7 +120,8 @@ struct Told<E> {
 }
 
 impl Idempotency {
-    /// The use case; keys are known for so long. Its work runs on the tracker.
+    /// The use case; keys are known for so long. Its work runs on the tracker, and ends after the
+    /// stop with the attempts that have begun.
     pub fn start(
         store: Store,
         ids: Arc<IdSource>,
@@ -126,7 +131,15 @@ impl Idempotency {
         stop: &CancellationToken,
     ) -> Self {
         let desk = Desk::start(store.clone(), Arc::clone(&clock), kept, tracker, stop.clone());
-        Self { desk, store, ids, clock, tracker: tracker.clone() }
+        let (answers, attempts) = (Answers::default(), TaskTracker::new());
+        let (under_way, stopped) = (attempts.clone(), stop.clone());
+        let end = async move {
+            stopped.cancelled().await;
+            under_way.close();
+            under_way.wait().await;
+        };
+        drop(tracker.spawn(answers.clone().write(store.clone(), stop.clone(), end)));
+        Self { desk, answers, store, ids, clock, attempts }
     }
 
     /// Does the work, unless that was done under this key. It is done to its end even if nobody
@@ -147,7 +160,7 @@ impl Idempotency {
         let (begun, has_begun) = oneshot::channel();
         let (said, answer) = oneshot::channel();
         let told = Told { begun, said };
-        drop(self.tracker.spawn(self.clone().attempt(wish, work, told)));
+        drop(self.attempts.spawn(self.clone().attempt(wish, work, told)));
         // Without a word: it did not begin, and there is an answer.
         let begun = has_begun.await;
         // Without a word: the process is ending.
@@ -162,17 +175,30 @@ impl Idempotency {
     where
         F: Future<Output = Result<KeptAnswer, Undone<E>>>,
     {
-        let reserved = tokio::time::timeout(RESERVE_MAX, self.desk.reserve(wish.clone())).await;
-        let refused = match reserved.unwrap_or(Err(desk::Unwritten::Failed)) {
+        let refused = match self.reserve(&wish).await {
             Ok(Reserved::Yours(id)) => return self.do_it(wish, id, work, told).await,
             Ok(Reserved::Answered(answer)) => Ok(Said { answer, is_replayed: true }),
             Ok(Reserved::InFlight) => Err(KeyedError::InFlight),
             Ok(Reserved::OtherRequest) => Err(KeyedError::OtherRequest),
-            Err(desk::Unwritten::Failed) => Err(KeyedError::Away),
-            Err(desk::Unwritten::Full) => Err(KeyedError::Overloaded),
+            Err(Unreserved::Failed) => Err(KeyedError::Away),
+            Err(Unreserved::Full) => Err(KeyedError::Overloaded),
         };
         drop(told.begun);
         drop(told.said.send(refused));
+    }
+
+    async fn reserve(&self, wish: &Reservation) -> Result<Reserved, Unreserved> {
+        let mut looks = LOOKED_AGAIN_AFTER.into_iter();
+        loop {
+            if let Some(told) = self.answers.told(wish) {
+                return Ok(told);
+            }
+            let reserved = tokio::time::timeout(RESERVE_MAX, self.desk.reserve(wish.clone())).await;
+            match (reserved.unwrap_or(Err(Unreserved::Failed)), looks.next()) {
+                (Ok(Reserved::InFlight), Some(wait)) => tokio::time::sleep(wait).await,
+                (reserved, _) => return reserved,
+            }
+        }
     }
 
     async fn do_it<E, F>(
@@ -187,18 +213,18 @@ impl Idempotency {
         told.begun.send(id).ok();
         match self.holding(&held, work(id)).await {
             Ok(answer) => {
-                let answered =
-                    AnsweredRequest { reservation: held, message_id: id, answer: answer.clone() };
-                let kept = tokio::time::timeout(KEEP_MAX, self.desk.keep(answered.clone())).await;
+                // First the answer: whoever hears it and asks again finds it.
+                self.answers.add(AnsweredRequest {
+                    reservation: held,
+                    message_id: id,
+                    answer: answer.clone(),
+                });
                 drop(told.said.send(Ok(Said { answer, is_replayed: false })));
-                if !matches!(kept, Ok(Ok(()))) {
-                    self.keep_at_last(&answered).await;
-                }
             }
             Err(Undone { error, may_be_done }) => {
                 // First the row: whoever is told to try again finds it free.
                 let free = self.store.let_key_go(&held, may_be_done);
-                match tokio::time::timeout(KEEP_MAX, free).await {
+                match tokio::time::timeout(LET_GO_MAX, free).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::warn!(%error, "a key is held to its lease's end"),
                     Err(_) => tracing::warn!("a key is held to its lease's end"),
@@ -219,15 +245,6 @@ impl Idempotency {
             if let Err(error) = self.store.hold_key(held, until_ms).await {
                 tracing::debug!(%error, "a key is held no longer than its lease");
             }
-        }
-    }
-
-    /// Until it is written down, another attempt may do the request again, under its id.
-    async fn keep_at_last(&self, answered: &AnsweredRequest) {
-        let what = "an answer is not written down";
-        let kept = insist(what, KEEP_TRIED_FOR, || self.desk.keep(answered.clone())).await;
-        if let Err(error) = kept {
-            tracing::warn!(job.id = %answered.message_id, %error, "{what}");
         }
     }
 }

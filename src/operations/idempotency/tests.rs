@@ -4,7 +4,7 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::domain::clock::SystemClock;
-use crate::store::Database;
+use crate::store::{Database, KeyTimes};
 
 /// The use case, with all that it stands on.
 struct Rig {
@@ -71,6 +71,28 @@ async fn a_request_whose_client_has_gone_is_done_to_its_end() {
 }
 
 #[tokio::test]
+async fn a_twin_waits_a_moment_for_the_answer() {
+    let rig = Rig::start().await;
+    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (has_begun, goes_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+    let first = rig.idempotency.once(request("k"), async move |id| {
+        has_begun.notify_one();
+        goes_on.notified().await;
+        Ok::<_, Undone<&'static str>>(answer(id))
+    });
+    let twin = async {
+        begun.notified().await;
+        let twin = rig.send(|_| panic!("it is done twice"));
+        // It is looked for before the first one ends.
+        let (twin, ()) = tokio::join!(biased; twin, async { go_on.notify_one() });
+        twin
+    };
+    let (first, twin) = tokio::join!(first, twin);
+    let (first, twin) = (first.unwrap(), twin.unwrap());
+    assert_eq!((twin.answer, twin.is_replayed), (first.answer, true));
+}
+
+#[tokio::test]
 async fn what_failed_may_be_sent_again_under_its_id_where_it_may_have_been_done() {
     let rig = Rig::start().await;
     let (told, ids) = std::sync::mpsc::channel();
@@ -107,13 +129,36 @@ async fn what_is_done_is_answered_although_it_cannot_be_written_down() {
     };
     let said = rig.idempotency.once(request("k"), work).await.unwrap();
     assert!(!said.is_replayed);
+    let again = rig.send(|_| panic!("it is done twice")).await.unwrap();
+    assert_eq!((again.answer, again.is_replayed), (said.answer, true));
+    let other = KeyedRequest { fingerprint: "g".into(), ..request("k") };
+    let work = async |_| -> Result<KeptAnswer, Undone<&'static str>> { panic!("it is done") };
+    let refused = rig.idempotency.once(other, work).await;
+    assert!(matches!(refused, Err(KeyedError::OtherRequest)), "{refused:?}");
 }
 
 #[tokio::test]
-async fn a_stop_ends_what_writes_once_nothing_waits() {
+async fn a_stop_comes_after_the_attempts_and_their_answers() {
     let rig = Rig::start().await;
-    rig.send(|id| Ok(answer(id))).await.unwrap();
-    rig.stop.cancel();
-    rig.tracker.close();
+    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (has_begun, goes_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+    let late = rig.idempotency.once(request("late"), async move |id| {
+        has_begun.notify_one();
+        goes_on.notified().await;
+        Ok::<_, Undone<&'static str>>(answer(id))
+    });
+    let stopping = async {
+        begun.notified().await;
+        rig.stop.cancel();
+        rig.tracker.close();
+        go_on.notify_one();
+    };
+    let (said, ()) = tokio::join!(late, stopping);
     rig.tracker.wait().await;
+
+    let scope = KeyScope { caller: String::new(), type_name: "t".into(), key: "late".into() };
+    let twin = Reservation { scope, fingerprint: "f".into(), attempt: Uuid::now_v7() };
+    let times = KeyTimes { now_ms: 0, held_until_ms: 0, forgotten_ms: 0 };
+    let kept = rig.store.reserve_keys(&[twin], times).await.unwrap();
+    assert_eq!(kept, [Reserved::Answered(said.unwrap().answer)]);
 }

@@ -11,7 +11,6 @@ use sqlx::Row as _;
 use sqlx::any::AnyRow;
 use uuid::Uuid;
 
-use super::limited::OpenTransaction;
 use super::{Store, StoreError};
 use crate::domain::id::time_of;
 
@@ -73,6 +72,13 @@ pub struct AnsweredRequest {
     pub message_id: Uuid,
     /// Its answer.
     pub answer: KeptAnswer,
+}
+
+impl AnsweredRequest {
+    /// What a wish for its key is told.
+    pub fn told(&self, wish: &Reservation) -> Reserved {
+        told(&self.reservation.fingerprint, Some(&self.answer), wish)
+    }
 }
 
 /// The moments that decide about a row, milliseconds since the epoch.
@@ -142,54 +148,41 @@ const ANSWER: (&str, &str) = of_rows!(
 );
 
 impl Store {
-    /// Writes these answers down, the first of each request, and then reserves rows; all that in
-    /// one commit. What became of each reservation comes in their order.
-    pub async fn write_keys(
+    /// Reserves rows, in one commit. What became of each comes in their order.
+    pub async fn reserve_keys(
         &self,
-        answers: &[AnsweredRequest],
         reservations: &[Reservation],
         times: KeyTimes,
     ) -> Result<Vec<Reserved>, StoreError> {
-        let answered = answer_rows(answers);
-        let (wished, reserved) = reservation_rows(reservations);
-        let mine = match (answered, wished) {
-            (None, None) => return Ok(Vec::new()),
-            (Some(answered), None) => {
-                let sql = self.of_rows(ANSWER);
-                sqlx::query(sql).bind(answered).execute(&self.writer).await?;
-                return Ok(Vec::new());
-            }
-            (None, Some(wished)) => {
-                let rows = sqlx::query(self.of_rows(RESERVE))
-                    .bind(wished)
-                    .bind(times.held_until_ms)
-                    .bind(times.forgotten_ms)
-                    .bind(times.now_ms);
-                rows.fetch_all(&self.writer).await?
-            }
-            (Some(answered), Some(wished)) => {
-                let mut transaction = self.writer.begin().await?;
-                let connection: &mut OpenTransaction = &mut transaction;
-                let sql = self.of_rows(ANSWER);
-                sqlx::query(sql).bind(answered).execute(&mut *connection).await?;
-                let rows = sqlx::query(self.of_rows(RESERVE))
-                    .bind(wished)
-                    .bind(times.held_until_ms)
-                    .bind(times.forgotten_ms)
-                    .bind(times.now_ms);
-                let rows = rows.fetch_all(&mut *connection).await?;
-                transaction.commit().await?;
-                rows
-            }
-        };
+        let (wished, scopes) = reservation_rows(reservations);
+        if scopes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mine = sqlx::query(self.of_rows(RESERVE))
+            .bind(wished)
+            .bind(times.held_until_ms)
+            .bind(times.forgotten_ms)
+            .bind(times.now_ms)
+            .fetch_all(&self.writer)
+            .await?;
         let mut ids = HashMap::with_capacity(mine.len());
         for row in &mine {
             ids.insert(scope(row)?, uuid(&row.try_get::<String, _>(3)?)?);
         }
         let others: Vec<&KeyScope> =
-            reserved.iter().copied().filter(|scope| !ids.contains_key(*scope)).collect();
+            scopes.into_iter().filter(|scope| !ids.contains_key(*scope)).collect();
         let others = self.look(&others).await?;
         Ok(outcomes(reservations, ids, &others))
+    }
+
+    /// Writes answers down, the first of each request, in one commit.
+    pub async fn keep_answers<'a>(
+        &self,
+        answers: impl IntoIterator<Item = &'a AnsweredRequest>,
+    ) -> Result<(), StoreError> {
+        let rows = answer_rows(answers);
+        sqlx::query(self.of_rows(ANSWER)).bind(rows).execute(&self.writer).await?;
+        Ok(())
     }
 
     /// The rows of others.
@@ -275,12 +268,17 @@ struct Known {
 }
 
 impl Known {
-    fn to(&self, reservation: &Reservation) -> Reserved {
-        match &self.answer {
-            _ if self.fingerprint != reservation.fingerprint => Reserved::OtherRequest,
-            Some(answer) => Reserved::Answered(answer.clone()),
-            None => Reserved::InFlight,
-        }
+    fn told(&self, wish: &Reservation) -> Reserved {
+        told(&self.fingerprint, self.answer.as_ref(), wish)
+    }
+}
+
+/// What a wish is told whose key is that of a request with this fingerprint.
+fn told(fingerprint: &str, answer: Option<&KeptAnswer>, wish: &Reservation) -> Reserved {
+    match answer {
+        _ if fingerprint != wish.fingerprint => Reserved::OtherRequest,
+        Some(answer) => Reserved::Answered(answer.clone()),
+        None => Reserved::InFlight,
     }
 }
 
@@ -299,13 +297,13 @@ fn outcomes(
         }
         let known = taken.get(scope).or_else(|| others.get(scope));
         // Without a row: it was let go between the two statements.
-        known.map_or(Reserved::InFlight, |known| known.to(reservation))
+        known.map_or(Reserved::InFlight, |known| known.told(reservation))
     };
     reservations.iter().map(outcome).collect()
 }
 
 /// The rows to reserve, in the order of their scopes and the first of twins alone; and the scopes.
-fn reservation_rows(reservations: &[Reservation]) -> (Option<String>, Vec<&KeyScope>) {
+fn reservation_rows(reservations: &[Reservation]) -> (String, Vec<&KeyScope>) {
     let mut sorted: Vec<&Reservation> = reservations.iter().collect();
     sorted.sort_by_key(|reservation| &reservation.scope);
     sorted.dedup_by_key(|reservation| &reservation.scope);
@@ -316,11 +314,11 @@ fn reservation_rows(reservations: &[Reservation]) -> (Option<String>, Vec<&KeySc
         })
         .collect();
     let scopes = sorted.iter().map(|reservation| &reservation.scope).collect();
-    ((!rows.is_empty()).then(|| json(&rows)), scopes)
+    (json(&rows), scopes)
 }
 
-fn answer_rows(answers: &[AnsweredRequest]) -> Option<String> {
-    let mut sorted: Vec<&AnsweredRequest> = answers.iter().collect();
+fn answer_rows<'a>(answers: impl IntoIterator<Item = &'a AnsweredRequest>) -> String {
+    let mut sorted: Vec<&AnsweredRequest> = answers.into_iter().collect();
     sorted.sort_by_key(|answered| &answered.reservation.scope);
     sorted.dedup_by_key(|answered| &answered.reservation.scope);
     let row = |answered: &&AnsweredRequest| {
@@ -342,7 +340,7 @@ fn answer_rows(answers: &[AnsweredRequest]) -> Option<String> {
         ])
     };
     let rows: Vec<_> = sorted.iter().map(row).collect();
-    (!rows.is_empty()).then(|| json(&rows))
+    json(&rows)
 }
 
 fn created_at_ms(id: Uuid) -> i64 {

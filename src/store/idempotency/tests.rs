@@ -15,7 +15,7 @@ on_both_databases! {
     the_first_answer_stays,
     an_old_key_is_a_new_one,
     the_record_of_a_keyed_id_is_found,
-    answers_and_reservations_go_together,
+    of_nothing_nothing_comes,
     any_text_comes_back_as_it_went_in,
 }
 
@@ -42,7 +42,7 @@ fn answered(reservation: &Reservation, message_id: Uuid, text: &str) -> Answered
 }
 
 async fn reserve_at(store: &Store, wish: &Reservation, times: KeyTimes) -> Reserved {
-    store.write_keys(&[], std::slice::from_ref(wish), times).await.unwrap().remove(0)
+    store.reserve_keys(std::slice::from_ref(wish), times).await.unwrap().remove(0)
 }
 
 async fn reserve(store: &Store, wish: &Reservation) -> Reserved {
@@ -53,13 +53,13 @@ async fn the_first_of_many_has_the_row_and_the_others_its_answer(store: Store) {
     let first = wish("k");
     assert_eq!(reserve(&store, &first).await, Reserved::Yours(first.attempt));
     assert_eq!(reserve(&store, &wish("k")).await, Reserved::InFlight);
-    store.write_keys(&[answered(&first, first.attempt, "x")], &[], TIMES).await.unwrap();
+    store.keep_answers(&[answered(&first, first.attempt, "x")]).await.unwrap();
     assert_eq!(reserve(&store, &wish("k")).await, Reserved::Answered(answer("x")));
 }
 
 async fn twins_of_one_call_are_one(store: Store) {
     let wishes = [wish("b"), wish("a"), wish("b"), wish_at("b", "g", NOW)];
-    let reserved = store.write_keys(&[], &wishes, TIMES).await.unwrap();
+    let reserved = store.reserve_keys(&wishes, TIMES).await.unwrap();
     let expected = [
         Reserved::Yours(wishes[0].attempt),
         Reserved::Yours(wishes[1].attempt),
@@ -75,7 +75,7 @@ async fn another_request_is_told_so_whatever_the_state(store: Store) {
     assert_eq!(reserve(&store, &other).await, Reserved::OtherRequest, "in flight");
     store.let_key_go(&first, true).await.unwrap();
     assert_eq!(reserve(&store, &other).await, Reserved::OtherRequest, "it may have been done");
-    store.write_keys(&[answered(&first, first.attempt, "x")], &[], TIMES).await.unwrap();
+    store.keep_answers(&[answered(&first, first.attempt, "x")]).await.unwrap();
     assert_eq!(reserve(&store, &other).await, Reserved::OtherRequest, "answered");
 }
 
@@ -134,7 +134,7 @@ async fn the_first_answer_stays(store: Store) {
     reserve(&store, &first).await;
     let answers = ["x", "y"].map(|text| answered(&first, first.attempt, text));
     for one in &answers {
-        store.write_keys(std::slice::from_ref(one), &[], TIMES).await.unwrap();
+        store.keep_answers([one]).await.unwrap();
     }
     store.let_key_go(&first, false).await.unwrap();
     assert_eq!(reserve(&store, &wish("k")).await, Reserved::Answered(answer("x")));
@@ -143,35 +143,30 @@ async fn the_first_answer_stays(store: Store) {
 async fn an_old_key_is_a_new_one(store: Store) {
     let first = wish_at("k", "f", NOW - 86_400_000);
     reserve(&store, &first).await;
-    store.write_keys(&[answered(&first, first.attempt, "x")], &[], TIMES).await.unwrap();
+    store.keep_answers(&[answered(&first, first.attempt, "x")]).await.unwrap();
     let young = KeyTimes { forgotten_ms: TIMES.forgotten_ms - 1, ..TIMES };
     assert_eq!(reserve_at(&store, &wish("k"), young).await, Reserved::Answered(answer("x")));
     let second = wish_at("k", "g", NOW);
     assert_eq!(reserve(&store, &second).await, Reserved::Yours(second.attempt));
     assert_eq!(reserve(&store, &wish_at("k", "g", NOW)).await, Reserved::InFlight);
     // An answer that comes a day late is not that of the new request.
-    store.write_keys(&[answered(&first, first.attempt, "x")], &[], TIMES).await.unwrap();
+    store.keep_answers(&[answered(&first, first.attempt, "x")]).await.unwrap();
     assert_eq!(reserve(&store, &wish_at("k", "g", NOW)).await, Reserved::InFlight);
 }
 
 async fn the_record_of_a_keyed_id_is_found(store: Store) {
     let (first, second) = (wish("k"), wish("l"));
-    store.write_keys(&[], &[first.clone(), second.clone()], TIMES).await.unwrap();
+    store.reserve_keys(&[first.clone(), second.clone()], TIMES).await.unwrap();
     assert_eq!(store.place_of_keyed(first.attempt).await.unwrap(), None);
-    store.write_keys(&[answered(&first, first.attempt, "x")], &[], TIMES).await.unwrap();
+    store.keep_answers(&[answered(&first, first.attempt, "x")]).await.unwrap();
     let found = store.place_of_keyed(first.attempt).await.unwrap();
     assert_eq!(found, Some(("t".to_owned(), 3, 17)));
     assert_eq!(store.place_of_keyed(second.attempt).await.unwrap(), None);
 }
 
-async fn answers_and_reservations_go_together(store: Store) {
-    let first = wish("k");
-    reserve(&store, &first).await;
-    let wishes = [wish("l"), wish("k")];
-    let answers = [answered(&first, first.attempt, "x")];
-    let reserved = store.write_keys(&answers, &wishes, TIMES).await.unwrap();
-    assert_eq!(reserved, [Reserved::Yours(wishes[0].attempt), Reserved::Answered(answer("x"))]);
-    assert_eq!(store.write_keys(&[], &[], TIMES).await.unwrap(), []);
+async fn of_nothing_nothing_comes(store: Store) {
+    assert_eq!(store.reserve_keys(&[], TIMES).await.unwrap(), []);
+    store.keep_answers(&[]).await.unwrap();
 }
 
 async fn any_text_comes_back_as_it_went_in(store: Store) {
@@ -189,6 +184,6 @@ async fn any_text_comes_back_as_it_went_in(store: Store) {
         message_id: first.attempt,
         answer: said.clone(),
     };
-    store.write_keys(&[answered], &[], TIMES).await.unwrap();
+    store.keep_answers(&[answered]).await.unwrap();
     assert_eq!(reserve(&store, &wish(odd)).await, Reserved::Answered(said));
 }
