@@ -10,6 +10,8 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
 
 use super::error::KafkaFault;
+use super::kept::Kept;
+use super::reader::blocking;
 use super::settings::KafkaSettings;
 use super::topics::PartitionState;
 use crate::domain::catalog::TopicSpec;
@@ -30,8 +32,11 @@ const LEADER_LOOKS_MAX: u32 = 100;
 
 /// Asks and changes the cluster.
 pub struct Admin {
-    pub(super) client: Arc<AdminClient<DefaultClientContext>>,
+    settings: KafkaSettings,
+    kept: Arc<Kept<Client>>,
 }
+
+type Client = AdminClient<DefaultClientContext>;
 
 /// What became of the catalog's topics.
 #[derive(Debug, Default)]
@@ -112,9 +117,13 @@ impl Cluster {
 impl Admin {
     /// An admin of this cluster.
     pub fn new(settings: &KafkaSettings) -> Result<Self, KafkaFault> {
-        let client = settings.client("admin", &[]).create();
-        let client = client.map_err(KafkaFault::failed("set up an admin"))?;
-        Ok(Self { client: Arc::new(client) })
+        let admin = Self { settings: settings.clone(), kept: Arc::default() };
+        admin.client()?;
+        Ok(admin)
+    }
+
+    pub(super) fn client(&self) -> Result<Arc<Client>, KafkaFault> {
+        self.kept.client(|| build(&self.settings))
     }
 
     /// Makes the topics that are missing (unless told not to) and compares the others.
@@ -142,13 +151,18 @@ impl Admin {
     }
 
     pub(super) async fn describe(&self) -> Result<Cluster, KafkaFault> {
-        let client = Arc::clone(&self.client);
-        tokio::task::spawn_blocking(move || {
-            client.inner().fetch_metadata(None, CALL_TIMEOUT).map(|found| Cluster::of(&found))
+        let (kept, settings) = (Arc::clone(&self.kept), self.settings.clone());
+        blocking(move || {
+            let question = |client: &Client| {
+                client
+                    .inner()
+                    .fetch_metadata(None, CALL_TIMEOUT)
+                    .map(|found| Cluster::of(&found))
+                    .map_err(KafkaFault::failed("list its topics"))
+            };
+            kept.ask(|| build(&settings), question)
         })
         .await
-        .map_err(|_| KafkaFault::Stopping)?
-        .map_err(KafkaFault::failed("list its topics"))
     }
 
     /// Waits until each partition of these topics is led: a new one takes a moment, and the
@@ -161,7 +175,7 @@ impl Admin {
             })
             .collect();
         for _ in 0..LEADER_LOOKS_MAX {
-            let client = Arc::clone(&self.client);
+            let client = self.client()?;
             waiting = tokio::task::spawn_blocking(move || {
                 waiting.retain(|(topic, partition)| {
                     client.inner().fetch_watermarks(topic, *partition, CALL_TIMEOUT).is_err()
@@ -201,7 +215,7 @@ impl Admin {
         }
         let options = AdminOptions::new().operation_timeout(Some(CALL_TIMEOUT));
         let results = self
-            .client
+            .client()?
             .create_topics(&new_topics, &options)
             .await
             .map_err(KafkaFault::failed("create topics"))?;
@@ -232,7 +246,7 @@ impl Admin {
             topics.iter().map(|topic| ResourceSpecifier::Topic(&topic.name)).collect();
         let options = AdminOptions::new().request_timeout(Some(CALL_TIMEOUT));
         let described = self
-            .client
+            .client()?
             .describe_configs(&resources, &options)
             .await
             .map_err(KafkaFault::failed("describe its topics"))?;
@@ -242,6 +256,10 @@ impl Admin {
         });
         Ok(settings.collect())
     }
+}
+
+fn build(settings: &KafkaSettings) -> Result<Client, KafkaFault> {
+    settings.client("admin", &[]).create().map_err(KafkaFault::failed("set up an admin"))
 }
 
 /// Where these topics are not as the catalog says.

@@ -46,6 +46,20 @@ impl KafkaFault {
         let action = action.into();
         move |source| Self::Failed { action, source }
     }
+
+    /// What the client library calls it.
+    pub(super) fn code(&self) -> Option<Code> {
+        let Self::Failed { source, .. } = self else { return None };
+        source.rdkafka_error_code()
+    }
+
+    /// Whether no answer came.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(
+            self.code(),
+            Some(Code::OperationTimedOut | Code::BrokerTransportFailure | Code::AllBrokersDown)
+        )
+    }
 }
 
 /// A record that is not known to be durable.

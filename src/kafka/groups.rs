@@ -1,7 +1,7 @@
 //! What consumer groups have committed, asked and set from outside, without ever joining.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
@@ -11,6 +11,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::consumer::{Commit, commit_of};
 use super::convert::reading;
 use super::error::KafkaFault;
+use super::kept::Kept;
 use super::reader::blocking;
 use super::settings::KafkaSettings;
 use crate::domain::dispatch::PartitionId;
@@ -31,13 +32,13 @@ pub struct Groups {
     settings: KafkaSettings,
     /// A client for each group that is asked about all the time. None ever subscribes, so none
     /// joins. Any other group gets a client for the one question.
-    kept: Arc<HashMap<String, OnceLock<Arc<BaseConsumer>>>>,
+    kept: Arc<HashMap<String, Kept<BaseConsumer>>>,
 }
 
 impl Groups {
     /// Asks this cluster, about these groups again and again.
     pub fn new(settings: KafkaSettings, groups: &[&str]) -> Self {
-        let kept = groups.iter().map(|group| ((*group).to_owned(), OnceLock::new())).collect();
+        let kept = groups.iter().map(|group| ((*group).to_owned(), Kept::default())).collect();
         Self { settings, kept: Arc::new(kept) }
     }
 
@@ -59,15 +60,14 @@ impl Groups {
     ) -> Result<HashMap<PartitionId, Option<Commit>>, KafkaFault> {
         let (groups, group) = (self.clone(), group.to_owned());
         blocking(move || {
-            let client = groups.client(&group)?;
             let action = || format!("tell the offsets of the group {group}");
             let mut list = TopicPartitionList::with_capacity(partitions.len());
             for id in &partitions {
                 list.add_partition(&id.topic, id.partition);
             }
-            let list = client
-                .committed_offsets(list, ASK_TIMEOUT)
-                .map_err(|error| KafkaFault::failed(action())(error))?;
+            let list = groups.question(&group, |client| {
+                client.committed_offsets(list, ASK_TIMEOUT).map_err(KafkaFault::failed(action()))
+            })?;
             let mut commits = HashMap::with_capacity(partitions.len());
             for element in list.elements() {
                 element.error().map_err(|error| KafkaFault::failed(action())(error))?;
@@ -84,10 +84,11 @@ impl Groups {
     pub async fn members(&self, group: &str) -> Result<usize, KafkaFault> {
         let (groups, group) = (self.clone(), group.to_owned());
         blocking(move || {
-            let found = groups
-                .client(&group)?
-                .fetch_group_list(Some(&group), ASK_TIMEOUT)
-                .map_err(KafkaFault::failed(format!("describe the group {group}")))?;
+            let found = groups.question(&group, |client| {
+                client
+                    .fetch_group_list(Some(&group), ASK_TIMEOUT)
+                    .map_err(KafkaFault::failed(format!("describe the group {group}")))
+            })?;
             Ok(found.groups().iter().filter(|g| g.name() == group).map(|g| g.members().len()).sum())
         })
         .await
@@ -102,37 +103,38 @@ impl Groups {
     ) -> Result<Result<(), GroupIsLive>, KafkaFault> {
         let (groups, group) = (self.clone(), group.to_owned());
         blocking(move || {
-            let client = groups.client(&group)?;
+            let failed = KafkaFault::failed(format!("set the offsets of the group {group}"));
             let mut list = TopicPartitionList::with_capacity(offsets.len());
-            let mut filled = Ok(());
-            for (id, offset) in &offsets {
-                filled = filled.and_then(|()| {
-                    list.add_partition_offset(&id.topic, id.partition, Offset::Offset(*offset))
-                });
+            let filled = offsets.iter().try_for_each(|(id, offset)| {
+                list.add_partition_offset(&id.topic, id.partition, Offset::Offset(*offset))
+            });
+            let done = groups.question(&group, |client| {
+                filled.and_then(|()| client.commit(&list, CommitMode::Sync)).map_err(failed)
+            });
+            match done {
+                Err(fault) if fault.code().is_some_and(|code| LIVE.contains(&code)) => {
+                    Ok(Err(GroupIsLive))
+                }
+                done => done.map(Ok),
             }
-            let done = filled.and_then(|()| client.commit(&list, CommitMode::Sync));
-            let Err(error) = done else { return Ok(Ok(())) };
-            let code = error.rdkafka_error_code();
-            let is_live = code.is_some_and(|code| LIVE.contains(&code));
-            if is_live {
-                return Ok(Err(GroupIsLive));
-            }
-            Err(KafkaFault::failed(format!("set the offsets of the group {group}"))(error))
         })
         .await
     }
 
-    fn client(&self, group: &str) -> Result<Arc<BaseConsumer>, KafkaFault> {
-        let kept = self.kept.get(group);
-        if let Some(client) = kept.and_then(OnceLock::get) {
-            return Ok(Arc::clone(client));
+    /// Asks the client that is kept for this group. Blocks.
+    fn question<T>(
+        &self,
+        group: &str,
+        question: impl FnOnce(&BaseConsumer) -> Result<T, KafkaFault>,
+    ) -> Result<T, KafkaFault> {
+        let make = || {
+            let mut config = reading(&self.settings, "groups");
+            config.set("group.id", group);
+            config.create().map_err(KafkaFault::failed(format!("ask the group {group}")))
+        };
+        match self.kept.get(group) {
+            Some(kept) => kept.ask(make, question),
+            None => question(&make()?),
         }
-        let mut config = reading(&self.settings, "groups");
-        config.set("group.id", group);
-        let client: BaseConsumer =
-            config.create().map_err(KafkaFault::failed(format!("ask the group {group}")))?;
-        let client = Arc::new(client);
-        // Two questions at once may make two: the first is kept.
-        Ok(Arc::clone(kept.map_or(&client, |kept| kept.get_or_init(|| Arc::clone(&client)))))
     }
 }

@@ -11,11 +11,13 @@ mod consumer;
 mod convert;
 mod error;
 mod groups;
+mod kept;
 mod producer;
 mod ranges;
 mod reader;
 mod scan;
 mod settings;
+mod stranded;
 mod topics;
 mod trouble;
 

@@ -32,12 +32,14 @@ const BEGINNING: Offset = Offset::Beginning;
 impl Reader {
     /// Every partition of these topics, in their order. A topic that is missing is a fault.
     pub async fn partitions(&self, topics: &[&str]) -> Result<Vec<PartitionId>, KafkaFault> {
-        let client = Arc::clone(&self.client);
+        let reader = self.clone();
         let topics: Vec<Arc<str>> = topics.iter().map(|topic| Arc::from(*topic)).collect();
         blocking(move || {
-            let metadata = client
-                .fetch_metadata(None, ASK_TIMEOUT)
-                .map_err(KafkaFault::failed("list its topics"))?;
+            let metadata = reader.question(|client| {
+                client
+                    .fetch_metadata(None, ASK_TIMEOUT)
+                    .map_err(KafkaFault::failed("list its topics"))
+            })?;
             let mut partitions = Vec::new();
             for topic in topics {
                 let found = metadata.topics().iter().find(|found| found.name() == &*topic);
@@ -96,25 +98,27 @@ impl Reader {
         let asked: Arc<[PartitionId]> = partitions.into();
         let mut looks_left = STALE_LOOKS_MAX;
         loop {
-            let (client, asked) = (Arc::clone(&self.client), Arc::clone(&asked));
+            let (reader, asked) = (self.clone(), Arc::clone(&asked));
             let is_again = looks_left < STALE_LOOKS_MAX;
             let answer = blocking(move || {
-                if is_again {
-                    refresh(&client, &asked).map_err(KafkaFault::failed("look up offsets"))?;
-                }
-                Ok(ask_once(&client, &asked, time))
+                reader.question(|client| {
+                    let learned = if is_again { refresh(client, &asked) } else { Ok(()) };
+                    learned
+                        .and_then(|()| ask_once(client, &asked, time))
+                        .map_err(KafkaFault::failed("look up offsets"))
+                })
             });
-            match answer.await? {
+            match answer.await {
                 Err(error) if looks_left > 0 && is_stale(&error) => looks_left -= 1,
-                answer => return answer.map_err(KafkaFault::failed("look up offsets")),
+                answer => return answer,
             }
             tokio::time::sleep(STALE_LOOK).await;
         }
     }
 }
 
-fn is_stale(error: &KafkaError) -> bool {
-    error.rdkafka_error_code().is_some_and(|code| STALE.contains(&code))
+fn is_stale(error: &KafkaFault) -> bool {
+    error.code().is_some_and(|code| STALE.contains(&code))
 }
 
 /// Has the client learn the partitions and leaders of these topics anew.

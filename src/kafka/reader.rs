@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::convert::{reading, record_of};
 use super::error::KafkaFault;
+use super::kept::Kept;
 use super::settings::KafkaSettings;
 use super::trouble::Troubles;
 use crate::domain::receipt::Place;
@@ -37,7 +38,7 @@ pub struct Bounds {
 pub struct Reader {
     pub(super) settings: KafkaSettings,
     /// Answers questions; it never has an assignment.
-    pub(super) client: Arc<BaseConsumer>,
+    kept: Arc<Kept<BaseConsumer>>,
     /// Reads that may begin.
     reads: Arc<Semaphore>,
 }
@@ -45,23 +46,32 @@ pub struct Reader {
 impl Reader {
     /// A reader of this cluster.
     pub fn new(settings: KafkaSettings) -> Result<Self, KafkaFault> {
-        let client = build(&settings, "reader", &[]).map_err(KafkaFault::failed(SET_UP))?;
         let reads = Arc::new(Semaphore::new(READS_MAX));
-        Ok(Self { settings, client: Arc::new(client), reads })
+        let reader = Self { settings, kept: Arc::default(), reads };
+        reader.question(|_| Ok(()))?;
+        Ok(reader)
+    }
+
+    /// Asks the client that is kept for it. Blocks.
+    pub(super) fn question<T>(
+        &self,
+        question: impl FnOnce(&BaseConsumer) -> Result<T, KafkaFault>,
+    ) -> Result<T, KafkaFault> {
+        let make = || build(&self.settings, "reader", &[]).map_err(KafkaFault::failed(SET_UP));
+        self.kept.ask(make, question)
     }
 
     /// The record at this place.
     pub async fn record(&self, place: Place) -> Result<Record, KafkaFault> {
-        let settings = self.settings.clone();
-        let questions = Arc::clone(&self.client);
+        let reader = self.clone();
         self.reading(move || {
-            let bounds = bounds(&questions, &place.topic, place.partition)?;
+            let bounds = reader.question(|client| bounds(client, &place.topic, place.partition))?;
             let what = || format!("{}/{}/{}", place.topic, place.partition, place.offset);
             let failed = |error| KafkaFault::failed(format!("read {}", what()))(error);
             if !(bounds.low..bounds.high).contains(&place.offset) {
                 return Err(KafkaFault::Missing { what: what() });
             }
-            let client = build(&settings, "record", &[TELLS_ENDS]).map_err(failed)?;
+            let client = build(&reader.settings, "record", &[TELLS_ENDS]).map_err(failed)?;
             let mut start = TopicPartitionList::new();
             start
                 .add_partition_offset(&place.topic, place.partition, Offset::Offset(place.offset))
@@ -103,11 +113,12 @@ impl Reader {
 
     /// The bounds of each partition of a topic, in their order.
     pub async fn bounds(&self, topic: &str) -> Result<Vec<Bounds>, KafkaFault> {
-        let client = Arc::clone(&self.client);
-        let topic = topic.to_owned();
+        let (reader, topic) = (self.clone(), topic.to_owned());
         blocking(move || {
-            let count = partition_count(&client, &topic)?;
-            (0..count).map(|partition| bounds(&client, &topic, partition)).collect()
+            reader.question(|client| {
+                let count = partition_count(client, &topic)?;
+                (0..count).map(|partition| bounds(client, &topic, partition)).collect()
+            })
         })
         .await
     }
@@ -159,6 +170,11 @@ impl Tail {
                 match client.poll(wait) {
                     Some(Ok(message)) => tailed.records.push(record_of(&message)),
                     Some(Err(KafkaError::PartitionEOF(_))) => tailed.is_at_an_end = true,
+                    // Whoever follows begins anew where it was: a client that is stranded would
+                    // bring nothing any more, and say nothing.
+                    Some(Err(error)) if is_out_of_brokers(&error) => {
+                        return Err(KafkaFault::failed("be followed")(error));
+                    }
                     Some(Err(error)) => troubles.heard("tail", &error, ""),
                     None => break,
                 }
@@ -168,6 +184,10 @@ impl Tail {
         })
         .await
     }
+}
+
+fn is_out_of_brokers(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown)
 }
 
 fn message_offset(message: &rdkafka::message::BorrowedMessage<'_>) -> i64 {

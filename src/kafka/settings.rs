@@ -5,6 +5,8 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use thiserror::Error;
 
+use super::stranded::TELLS_EVERY;
+
 /// The cluster, and how to talk to it.
 #[derive(Clone)]
 pub struct KafkaSettings {
@@ -37,7 +39,7 @@ pub struct InvalidProperty {
 }
 
 /// The properties on which the promises stand, also by their other names.
-const RESERVED: [(&str, &str); 21] = [
+const RESERVED: [(&str, &str); 22] = [
     ("enable.idempotence", "a retry inside the producer must not write a record twice"),
     ("acks", "an accepted record is on every in-sync replica"),
     ("request.required.acks", "an accepted record is on every in-sync replica"),
@@ -56,6 +58,7 @@ const RESERVED: [(&str, &str); 21] = [
     ("group.remote.assignor", "workers hand partitions over by the classic protocol"),
     ("partition.assignment.strategy", "a rebalance takes away only what another worker gets"),
     ("allow.auto.create.topics", "topics are created with the catalog's settings"),
+    (TELLS_EVERY.0, "it shows whether a client has lost its brokers"),
     ("bootstrap.servers", "KAFKA_BROKERS sets it"),
     ("metadata.broker.list", "KAFKA_BROKERS sets it"),
     ("test.mock.num.brokers", "records would be kept by no broker"),

@@ -89,7 +89,7 @@ impl Admin {
         };
         let options = AdminOptions::new().operation_timeout(Some(CALL_TIMEOUT));
         let results = self
-            .client
+            .client()?
             .create_partitions(&[NewPartitions::new(topic, count)], &options)
             .await
             .map_err(|error| unknown(&error))?;

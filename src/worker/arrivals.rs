@@ -101,6 +101,7 @@ impl Group {
                 self.is_joined.store(false, Ordering::Release);
                 self.lost.cancel();
             }
+            ConsumerEvent::Stranded => self.join_again(),
             ConsumerEvent::Records(records) => {
                 self.take_back_words(&records).await;
                 let now_ms = self.runner.clock.now_ms();

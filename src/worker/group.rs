@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -159,6 +159,29 @@ impl Group {
             settings: parts.settings,
             unread_since: None,
         })
+    }
+
+    /// With a new client. While the group is being left there is nothing to come back for.
+    pub(super) fn join_again(&mut self) {
+        self.is_joined.store(false, Ordering::Release);
+        if self.is_leaving {
+            return;
+        }
+        match self.consumer.again() {
+            Ok((consumer, events)) => {
+                (self.consumer, self.events) = (consumer, events);
+                // What the old one was at comes to nothing, but may take a minute to say so.
+                self.is_committing = false;
+                tracing::error!(
+                    group = self.name,
+                    "the group's Kafka client has forgotten every broker; a new one is in place"
+                );
+            }
+            Err(error) => {
+                tracing::error!(group = self.name, %error, "the group is lost for good");
+                self.lost.cancel();
+            }
+        }
     }
 
     /// Becomes true when the group is joined.

@@ -29,6 +29,7 @@ mod order;
 mod processes;
 mod split;
 mod stop;
+mod stranded;
 
 use std::path::Path;
 

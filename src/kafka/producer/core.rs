@@ -2,7 +2,7 @@
 //! them, and Kafka's thread, which says what became of them. Owns no client.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
@@ -10,13 +10,14 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::ProducerContext;
 
-use super::super::error::ProduceError;
 use super::delivery::{Delivery, Docket, Outcome, Parcel};
 use super::gather::{Gather, Next};
 use super::reachability::Reachability;
 use crate::domain::clock::SharedClock;
 use crate::domain::receipt::Place;
 use crate::domain::record::OutgoingRecord;
+use crate::kafka::error::ProduceError;
+use crate::kafka::stranded::Brokers;
 
 /// What the producer has done since it started.
 #[derive(Debug, Default)]
@@ -45,7 +46,7 @@ pub(super) struct Core {
 struct Line {
     gather: Gather<Parcel>,
     sender: Sender,
-    /// A record failed: the client may have failed for good.
+    /// The client may have failed for good.
     is_suspect: bool,
     is_closed: bool,
 }
@@ -164,6 +165,13 @@ impl Core {
         drop(waited);
     }
 
+    /// The client may have failed for good.
+    pub(super) fn suspect(&self) {
+        let mut line = self.line();
+        line.is_suspect = true;
+        self.ring(line);
+    }
+
     /// Ends the sender once it has sent what was handed over.
     pub(super) fn close(&self) {
         let mut line = self.line();
@@ -243,14 +251,27 @@ impl Core {
 }
 
 /// Hears what librdkafka says, on librdkafka's own time.
-pub(super) struct Context(pub(super) std::sync::Arc<Core>);
+pub(super) struct Context {
+    core: Arc<Core>,
+    pub(super) brokers: Brokers,
+}
+
+impl Context {
+    pub(super) fn new(core: &Arc<Core>) -> Self {
+        Self { core: Arc::clone(core), brokers: Brokers::default() }
+    }
+}
 
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.0.reachability().all_brokers_down();
+            self.core.reachability().all_brokers_down();
         }
         tracing::debug!(%error, reason, "kafka producer");
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.brokers.told(statistics);
     }
 }
 
@@ -258,7 +279,7 @@ impl ProducerContext for Context {
     type DeliveryOpaque = Box<Docket>;
 
     fn delivery(&self, delivered: &DeliveryResult<'_>, docket: Box<Docket>) {
-        let core = &self.0;
+        let core = &self.core;
         let burst = docket.burst;
         let outcome = core.outcome(delivered, docket.bytes);
         let has_failed = outcome.is_err();

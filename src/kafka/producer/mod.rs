@@ -21,6 +21,7 @@ use self::reachability::State;
 use self::sender::{Client, Sender};
 use super::error::{KafkaFault, ProduceError};
 use super::settings::{DELIVERY_TIMEOUT, KafkaSettings};
+use super::stranded::TELLS_EVERY;
 use crate::domain::clock::SharedClock;
 use crate::domain::receipt::Place;
 use crate::domain::record::OutgoingRecord;
@@ -117,6 +118,9 @@ impl Producer {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
+            if self.shared.client.load().client().context().brokers.are_forgotten() {
+                self.shared.core.suspect();
+            }
             if self.state() != State::Reachable {
                 self.probe().await;
             }
@@ -178,9 +182,10 @@ fn build(settings: &KafkaSettings, core: &Arc<Core>) -> Result<Client, KafkaFaul
             (DELIVERY_TIMEOUT.0, &DELIVERY_TIMEOUT.1.to_string()),
             ("message.max.bytes", RECORD_BYTES_MAX),
             (QUEUE_PROPERTY, QUEUE_KIB_MAX),
+            TELLS_EVERY,
         ],
     );
-    Client::from_config_and_context(&config, Context(Arc::clone(core)))
+    Client::from_config_and_context(&config, Context::new(core))
         .map_err(KafkaFault::failed("set up a producer"))
 }
 

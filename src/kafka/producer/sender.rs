@@ -58,14 +58,23 @@ impl Sender {
         }
     }
 
-    /// An idempotent producer that has lost count refuses everything: start a new one.
+    /// An idempotent producer that has lost count refuses everything, and one that has forgotten
+    /// every broker writes nothing: start a new one.
     fn inspect(&self) {
-        let Some((code, reason)) = self.client.load().client().fatal_error() else { return };
+        let client = self.client.load();
+        let reason = if let Some((code, reason)) = client.client().fatal_error() {
+            format!("{code}: {reason}")
+        } else if client.client().context().brokers.are_forgotten() {
+            "it has forgotten every broker".to_owned()
+        } else {
+            return;
+        };
+        drop(client);
         match super::build(&self.settings, &self.core) {
             Ok(fresh) => {
                 let broken = self.client.swap(Arc::new(fresh));
                 tracing::error!(
-                    reason = format!("{code}: {reason}"),
+                    reason,
                     "the Kafka producer failed for good; a new one is in place"
                 );
                 // Its end says of each record that it was given up, and takes a while.
