@@ -2,10 +2,10 @@
 
 use crate::common::Scale;
 use crate::common::figures::{number, row, table, target};
-use crate::direct;
 use crate::load::Plan;
 use crate::payload::Shape;
 use crate::side::{COMPARED, Sample, Server, of_rounds};
+use crate::{committed, direct, postgres};
 
 /// Added to a direct produce, ms: in the median, no more than this.
 const ADDED_P50_MS_MAX: f64 = 1.0;
@@ -45,6 +45,9 @@ pub(crate) async fn measure(
     let Shape { bytes, is_keyed, .. } = gateway.shape;
     let key = if is_keyed { ", each with an Idempotency-Key" } else { "" };
     table(&format!("At half of the peak rate, {bytes} B{key}"), &rows);
+    if is_keyed {
+        show_commits(&plan).await;
+    }
     let added = |figure| of_rounds(&over_http, figure) - of_rounds(&produced, figure);
     for (what, added, most) in [
         ("in the median", added(p50_ms), ADDED_P50_MS_MAX),
@@ -53,4 +56,15 @@ pub(crate) async fn measure(
         let what = format!("{bytes} B{key}: less than {most} ms added {what}");
         target(scale, &what, added < most, &number(added));
     }
+}
+
+/// What the one commit that a request with a key waits for takes by itself, at this rate.
+async fn show_commits(plan: &Plan) {
+    let tally = committed::run(&postgres::durable_database(), plan).await;
+    let rows = [
+        row(["", "a bare INSERT, committed"]),
+        row(["p50, ms", &number(f64::from(tally.p50_us) / 1e3)]),
+        row(["p99, ms", &number(f64::from(tally.p99_us) / 1e3)]),
+    ];
+    table("The same PostgreSQL at this rate", &rows);
 }

@@ -2,7 +2,7 @@
 //! bare axum handler under the same load. `scripts/bench` runs it.
 //!
 //! This program is several processes: the one that measures starts itself again as the bare
-//! handler, as the load, and as a producer that has no HTTP before it.
+//! handler, as the load, as a producer that has no HTTP before it, and as one that inserts rows.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -20,6 +20,7 @@ mod harness;
 mod postgres;
 
 mod bare;
+mod committed;
 mod direct;
 mod latency;
 mod load;
@@ -37,6 +38,10 @@ fn main() {
         Some(direct::COMMAND) => {
             let brokers = arguments.next().expect("the brokers");
             direct::produce(&brokers, &load::Plan::of_argument(arguments.next()));
+        }
+        Some(committed::COMMAND) => {
+            let database = arguments.next().expect("the database");
+            committed::insert(&database, &load::Plan::of_argument(arguments.next()));
         }
         _ => common::within_limit(measure::all(common::Scale::of_arguments())),
     }

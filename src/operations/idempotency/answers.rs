@@ -101,8 +101,9 @@ async fn write(store: &Store, batch: &[Arc<AnsweredRequest>], stop: &Cancellatio
     let what = "answers are not written down";
     let attempt = || store.keep_answers(batch.iter().map(AsRef::as_ref));
     let written = tokio::select! {
-        written = insist(what, TRIED_FOR, attempt) => written,
+        biased;
         () = stop.cancelled() => attempt().await,
+        written = insist(what, TRIED_FOR, attempt) => written,
     };
     if let Err(error) = written {
         tracing::error!(%error, cause = ?error, answers = batch.len(), "{what}");
