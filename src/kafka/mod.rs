@@ -4,7 +4,9 @@
 //! does. It knows nothing of HTTP, of the database, or of what a record means.
 //!
 //! To add another kind of client: build it from [`KafkaSettings::client`], so that the
-//! cluster's security settings reach it.
+//! cluster's security settings reach it. Let it be replaced where it has lost every broker
+//! (`stranded`): one that only answers questions belongs in a `Kept`; one that holds something
+//! tells of its brokers, and its owner looks.
 
 mod admin;
 mod consumer;

@@ -22,6 +22,8 @@ const JOB: &str = "/jobs/email.verification";
 const TWINS: usize = 1_000;
 /// How long gateways are killed, seconds; `IDEMPOTENCY_KILLS_S` says otherwise.
 const KILLS_S: u64 = 8;
+/// Answers after each of which their gateway is killed at once.
+const ANSWERS: usize = 5;
 /// Clients that send one job after another and repeat each until it is accepted.
 const CLIENTS: usize = 16;
 /// A gateway lives for so long under load before it is killed, milliseconds.
@@ -248,6 +250,29 @@ async fn a_jobgate_on_sqlite_that_is_killed_gives_no_job_a_second_id() {
     let kafka = outside_kafka(folder.path(), NodeCount::One).await;
     let jobgate = Jobgate::start(options(&kafka, &[], None)).await;
     kill(&kafka, "one process on SQLite", vec![jobgate]).await;
+    kafka.stop().await.expect("it stops");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_answered_is_answered_so_by_others_after_a_kill() {
+    let _turn = super::alone().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let kafka = outside_kafka(folder.path(), NodeCount::One).await;
+    let database = postgres().await;
+    let [mut first, second] = gateways(&kafka, &database.fresh_database()).await;
+    for number in 1..=ANSWERS {
+        let (key, job) = (uuid(), job(&uuid(), number));
+        let answer = send(&first, &key, &job).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
+        first.kill().await;
+        let again = send(&second, &key, &job).await;
+        assert_eq!(again.text, answer.text, "to the byte");
+        assert!(again.headers.contains_key("idempotency-replayed"));
+        first.start_again().await;
+    }
+    for (number, records) in by_number(&kafka).await {
+        assert_eq!(records.len(), 1, "records of job {number}");
+    }
     kafka.stop().await.expect("it stops");
 }
 

@@ -11,6 +11,7 @@ use super::context::Context;
 use super::event::Commit;
 use crate::domain::dispatch::PartitionId;
 
+/// What was committed of a partition; none where nothing was.
 pub(in crate::kafka) fn commit_of(
     element: &TopicPartitionListElem<'_>,
 ) -> Option<(PartitionId, Commit)> {

@@ -25,6 +25,7 @@ pub(super) const REVOKE_WAIT: Duration = Duration::from_secs(6);
 /// How long Kafka may take to tell what the group has committed, while its records wait.
 const ASK_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Hears it, and tells the owner.
 pub(super) struct Context {
     pub(super) group: String,
     events: mpsc::Sender<ConsumerEvent>,

@@ -14,12 +14,14 @@ pub enum ConsumerEvent {
     Lost(Vec<PartitionId>),
     /// Records, in the order of their partitions; never none.
     Records(Vec<Record>),
-    /// This partition has no further record now; told only where [`tells_ends`](super::Membership::tells_ends).
+    /// This partition has no further record now; told only where
+    /// [`tells_ends`](super::Membership::tells_ends).
     End(i32),
     /// The membership is over for good: another member has this one's instance id.
     Fatal(String),
-    /// The membership is over: its client has forgotten every broker, and [`again`](super::GroupConsumer::again)
-    /// joins with a new one. What was assigned was [lost](Self::Lost) before.
+    /// The membership is over: its client has forgotten every broker, and
+    /// [`again`](super::GroupConsumer::again) joins with a new one. What was assigned was
+    /// [lost](Self::Lost) before.
     Stranded,
 }
 

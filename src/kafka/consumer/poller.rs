@@ -24,6 +24,7 @@ const RECORDS_MAX: usize = 128;
 /// Bytes of them, so that what lies between thread and owner stays small.
 const RECORDS_BYTES_MAX: usize = 1 << 20;
 
+/// Owns the client. Ends with the membership.
 pub(super) struct Poller {
     client: Arc<BaseConsumer<Context>>,
     is_closing: Arc<AtomicBool>,
@@ -51,6 +52,7 @@ impl Poller {
         }
     }
 
+    /// Nothing can be committed or left any more: the client just ends.
     fn strand(&self) {
         let context = self.client.context();
         let assigned = self.client.assignment().map_or_else(|_| Vec::new(), |list| ids(&list));

@@ -1,6 +1,7 @@
-//! Answers on their way to the database. An answer is given at once, and written some
-//! milliseconds later, with others in one commit. Until then it is known here, so that whoever
-//! repeats its request at this gateway finds it as if it were written.
+//! Answers on their way to the database: those of many requests are written in one commit, and each
+//! is given once it is written. Where the database does not take it, it is given all the same, since
+//! what it says has been done; until it is written it is known here, so that whoever repeats its
+//! request at this gateway finds it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,36 +13,48 @@ use tokio_util::sync::CancellationToken;
 use crate::operations::insist::insist;
 use crate::store::{AnsweredRequest, KeyScope, Reservation, Reserved, Store};
 
-/// How long answers are gathered for one commit: so long after it was given an answer may be lost
-/// if the gateway is killed.
-const GATHERED_FOR: Duration = Duration::from_millis(5);
+/// How long an answer waits for being written, where the database says nothing.
+const WAIT_MAX: Duration = Duration::from_secs(2);
 /// What one commit writes: a few milliseconds of work.
 const BATCH_MAX: usize = 512;
 /// How long it is tried to write them: a database that restarts is back by then.
 const TRIED_FOR: Duration = Duration::from_mins(1);
 
-/// Answers that were given and are not written down. Cheap to clone. There are no more of them
-/// than requests whose rows could be reserved.
+/// Answers that are not written down. Cheap to clone. There are no more of them than requests
+/// whose rows could be reserved.
 #[derive(Clone, Default)]
 pub(super) struct Answers(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    unwritten: Mutex<HashMap<KeyScope, Arc<AnsweredRequest>>>,
+    unwritten: Mutex<HashMap<KeyScope, Arc<Unwritten>>>,
     has_come: Notify,
 }
 
+struct Unwritten {
+    answered: AnsweredRequest,
+    /// Cancelled when it may be given.
+    wait: CancellationToken,
+}
+
 impl Answers {
-    /// From now on it is known.
-    pub(super) fn add(&self, answered: AnsweredRequest) {
+    /// Has it written down, and waits until it may be given.
+    pub(super) async fn keep(&self, answered: AnsweredRequest) {
         let scope = answered.reservation.scope.clone();
-        self.unwritten().insert(scope, Arc::new(answered));
+        let wait = CancellationToken::new();
+        let unwritten = Unwritten { answered, wait: wait.clone() };
+        self.unwritten().insert(scope, Arc::new(unwritten));
         self.0.has_come.notify_one();
+        if tokio::time::timeout(WAIT_MAX, wait.cancelled()).await.is_err() {
+            wait.cancel();
+        }
     }
 
-    /// What a wish for the key of one of them is told.
+    /// What a wish for the key of one of them is told that was given all the same.
     pub(super) fn told(&self, wish: &Reservation) -> Option<Reserved> {
-        self.unwritten().get(&wish.scope).map(|answered| answered.told(wish))
+        let unwritten = self.unwritten();
+        let given = unwritten.get(&wish.scope).filter(|unwritten| unwritten.wait.is_cancelled());
+        given.map(|given| given.answered.told(wish))
     }
 
     /// Writes them down until there are no more to come, and the last ones before that.
@@ -58,9 +71,6 @@ impl Answers {
                 () = self.0.has_come.notified() => false,
                 () = end.as_mut() => true,
             };
-            if !is_over {
-                tokio::time::sleep(GATHERED_FOR).await;
-            }
             loop {
                 let batch = self.batch();
                 if batch.is_empty() {
@@ -75,36 +85,42 @@ impl Answers {
         }
     }
 
-    fn batch(&self) -> Vec<Arc<AnsweredRequest>> {
+    fn batch(&self) -> Vec<Arc<Unwritten>> {
         self.unwritten().values().take(BATCH_MAX).cloned().collect()
     }
 
-    fn forget(&self, written: &[Arc<AnsweredRequest>]) {
+    fn forget(&self, written: &[Arc<Unwritten>]) {
         let mut unwritten = self.unwritten();
-        for answered in written {
-            let scope = &answered.reservation.scope;
+        for one in written {
+            let scope = &one.answered.reservation.scope;
             // Under a key that is known for a short time there may be the next answer by now.
-            if unwritten.get(scope).is_some_and(|kept| Arc::ptr_eq(kept, answered)) {
+            if unwritten.get(scope).is_some_and(|kept| Arc::ptr_eq(kept, one)) {
                 unwritten.remove(scope);
             }
         }
     }
 
-    fn unwritten(&self) -> MutexGuard<'_, HashMap<KeyScope, Arc<AnsweredRequest>>> {
+    fn unwritten(&self) -> MutexGuard<'_, HashMap<KeyScope, Arc<Unwritten>>> {
         self.0.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Where it fails, whoever repeats one of the requests does it again, under its id. A stop leaves
-/// time for one more try.
-async fn write(store: &Store, batch: &[Arc<AnsweredRequest>], stop: &CancellationToken) {
+/// Where it fails for good, whoever repeats one of the requests at another gateway does it again,
+/// under its id. A stop leaves time for one more try.
+async fn write(store: &Store, batch: &[Arc<Unwritten>], stop: &CancellationToken) {
     let what = "answers are not written down";
-    let attempt = || store.keep_answers(batch.iter().map(AsRef::as_ref));
-    let written = tokio::select! {
-        biased;
-        () = stop.cancelled() => attempt().await,
-        written = insist(what, TRIED_FOR, attempt) => written,
-    };
+    let attempt = || store.keep_answers(batch.iter().map(|unwritten| &unwritten.answered));
+    let mut written = attempt().await;
+    for unwritten in batch {
+        unwritten.wait.cancel();
+    }
+    if written.is_err() {
+        written = tokio::select! {
+            biased;
+            () = stop.cancelled() => attempt().await,
+            written = insist(what, TRIED_FOR, attempt) => written,
+        };
+    }
     if let Err(error) = written {
         tracing::error!(%error, cause = ?error, answers = batch.len(), "{what}");
     }

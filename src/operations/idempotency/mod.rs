@@ -1,9 +1,9 @@
 //! Once under one key: a request that is sent again is not done again.
 //!
 //! A row of the database is reserved before anything is done, and says under which id; the answer
-//! is written into it as soon as it is given. So whoever repeats the request gets that answer, or
-//! the request is done again under the same id, where nobody knows what became of the first
-//! attempt. What a request is, and how it is answered, the caller knows.
+//! is written into it before it is given. So whoever repeats the request gets that answer, or the
+//! request is done again under the same id, where nobody knows what became of the first attempt.
+//! What a request is, and how it is answered, the caller knows.
 
 mod answers;
 mod desk;
@@ -34,8 +34,8 @@ const RENEW_EVERY: Duration = Duration::from_millis(1_500);
 /// which many clients give up.
 const RESERVE_MAX: Duration = Duration::from_secs(3);
 /// When it is looked again whether a request that is in flight has its answer, before its twin is
-/// told so: Kafka's acknowledgement takes some milliseconds, and so does the way of an answer from
-/// another gateway into the database.
+/// told so: Kafka's acknowledgement takes some milliseconds, and so does the way of its answer into
+/// the database.
 const LOOKED_AGAIN_AFTER: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(60)];
 /// How long the row of a failed attempt waits for being let go. After that the failure is told all
 /// the same.
@@ -175,7 +175,8 @@ impl Idempotency {
     where
         F: Future<Output = Result<KeptAnswer, Undone<E>>>,
     {
-        let refused = match self.reserve(&wish).await {
+        let reserved = tokio::time::timeout(RESERVE_MAX, self.reserve(&wish)).await;
+        let refused = match reserved.unwrap_or(Err(Unreserved::Failed)) {
             Ok(Reserved::Yours(id)) => return self.do_it(wish, id, work, told).await,
             Ok(Reserved::Answered(answer)) => Ok(Said { answer, is_replayed: true }),
             Ok(Reserved::InFlight) => Err(KeyedError::InFlight),
@@ -193,8 +194,7 @@ impl Idempotency {
             if let Some(told) = self.answers.told(wish) {
                 return Ok(told);
             }
-            let reserved = tokio::time::timeout(RESERVE_MAX, self.desk.reserve(wish.clone())).await;
-            match (reserved.unwrap_or(Err(Unreserved::Failed)), looks.next()) {
+            match (self.desk.reserve(wish.clone()).await, looks.next()) {
                 (Ok(Reserved::InFlight), Some(wait)) => tokio::time::sleep(wait).await,
                 (reserved, _) => return reserved,
             }
@@ -213,12 +213,9 @@ impl Idempotency {
         told.begun.send(id).ok();
         match self.holding(&held, work(id)).await {
             Ok(answer) => {
-                // First the answer: whoever hears it and asks again finds it.
-                self.answers.add(AnsweredRequest {
-                    reservation: held,
-                    message_id: id,
-                    answer: answer.clone(),
-                });
+                let answered =
+                    AnsweredRequest { reservation: held, message_id: id, answer: answer.clone() };
+                self.answers.keep(answered).await;
                 drop(told.said.send(Ok(Said { answer, is_replayed: false })));
             }
             Err(Undone { error, may_be_done }) => {

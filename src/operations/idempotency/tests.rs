@@ -35,6 +35,21 @@ impl Rig {
     }
 }
 
+/// Work that has begun and ends when it is told to.
+#[derive(Clone, Default)]
+struct Held {
+    begun: Arc<Notify>,
+    go_on: Arc<Notify>,
+}
+
+impl Held {
+    async fn work(self, id: Uuid) -> Result<KeptAnswer, Undone<&'static str>> {
+        self.begun.notify_one();
+        self.go_on.notified().await;
+        Ok(answer(id))
+    }
+}
+
 fn request(key: &str) -> KeyedRequest {
     let key = IdempotencyKey::read(key.as_bytes()).unwrap();
     KeyedRequest { caller: None, type_name: "t".into(), key, fingerprint: "f".into(), id: None }
@@ -47,20 +62,15 @@ fn answer(id: Uuid) -> KeptAnswer {
 #[tokio::test]
 async fn a_request_whose_client_has_gone_is_done_to_its_end() {
     let rig = Rig::start().await;
-    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (has_begun, goes_on) = (Arc::clone(&begun), Arc::clone(&go_on));
-    let work = async move |id| {
-        has_begun.notify_one();
-        goes_on.notified().await;
-        Ok::<_, Undone<&'static str>>(answer(id))
-    };
+    let held = Held::default();
+    let work = held.clone();
     tokio::select! {
-        said = rig.idempotency.once(request("k"), work) => panic!("an answer: {said:?}"),
-        () = begun.notified() => {}
+        said = rig.idempotency.once(request("k"), |id| work.work(id)) => panic!("an answer: {said:?}"),
+        () = held.begun.notified() => {}
     }
     let twin = rig.send(|_| panic!("it is done twice")).await;
     assert!(matches!(twin, Err(KeyedError::InFlight)), "{twin:?}");
-    go_on.notify_one();
+    held.go_on.notify_one();
     let said = loop {
         match rig.send(|_| panic!("it is done twice")).await {
             Err(KeyedError::InFlight) => tokio::task::yield_now().await,
@@ -73,18 +83,14 @@ async fn a_request_whose_client_has_gone_is_done_to_its_end() {
 #[tokio::test]
 async fn a_twin_waits_a_moment_for_the_answer() {
     let rig = Rig::start().await;
-    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (has_begun, goes_on) = (Arc::clone(&begun), Arc::clone(&go_on));
-    let first = rig.idempotency.once(request("k"), async move |id| {
-        has_begun.notify_one();
-        goes_on.notified().await;
-        Ok::<_, Undone<&'static str>>(answer(id))
-    });
+    let held = Held::default();
+    let work = held.clone();
+    let first = rig.idempotency.once(request("k"), |id| work.work(id));
     let twin = async {
-        begun.notified().await;
+        held.begun.notified().await;
         let twin = rig.send(|_| panic!("it is done twice"));
         // It is looked for before the first one ends.
-        let (twin, ()) = tokio::join!(biased; twin, async { go_on.notify_one() });
+        let (twin, ()) = tokio::join!(biased; twin, async { held.go_on.notify_one() });
         twin
     };
     let (first, twin) = tokio::join!(first, twin);
@@ -140,18 +146,14 @@ async fn what_is_done_is_answered_although_it_cannot_be_written_down() {
 #[tokio::test]
 async fn a_stop_comes_after_the_attempts_and_their_answers() {
     let rig = Rig::start().await;
-    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (has_begun, goes_on) = (Arc::clone(&begun), Arc::clone(&go_on));
-    let late = rig.idempotency.once(request("late"), async move |id| {
-        has_begun.notify_one();
-        goes_on.notified().await;
-        Ok::<_, Undone<&'static str>>(answer(id))
-    });
+    let held = Held::default();
+    let work = held.clone();
+    let late = rig.idempotency.once(request("late"), |id| work.work(id));
     let stopping = async {
-        begun.notified().await;
+        held.begun.notified().await;
         rig.stop.cancel();
         rig.tracker.close();
-        go_on.notify_one();
+        held.go_on.notify_one();
     };
     let (said, ()) = tokio::join!(late, stopping);
     rig.tracker.wait().await;
